@@ -24,12 +24,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from casebook.retrieval.text import content_words
 
 #: Turns that are looked back on, the asked one included.
 MOST_TURNS = 5
+#: Lines in which a code name must stand with its team.
+LEAST = 3
 #: Words of a turn that asks nothing by itself.
 _AROUND = {
     *("about", "also", "and", "for", "i", "instead", "mean", "meant", "no", "ok", "same"),
@@ -91,7 +94,7 @@ class Names:
 
 
 def code_names(
-    titled: Iterable[tuple[str, str]], names: Names, least: int = 3, no: Collection[str] = ()
+    titled: Iterable[tuple[str, str]], names: Names, least: int = LEAST, no: Collection[str] = ()
 ) -> dict[str, str]:
     """Learn code names: those that a line tells ("also called …"), and those that use betrays.
 
@@ -114,26 +117,56 @@ def code_names(
     dict of str to str
         Code name → team. A word that goes with several teams is none.
     """
-    known = {part for name in names.teams for part in name.split()}
+    uses = uses_of(titled, names)
     where: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    told, small = dict[str, str](), {*no}
+    for (word, team), n in uses.where.items():
+        where[word][team] += n
+    used = {}
+    for word, found in where.items():
+        team = betrayed(found, least)
+        if team and word.casefold() not in uses.small and word.casefold() not in no:
+            used[word] = team
+    return used | uses.told
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What lines say of code names.
+
+    Attributes
+    ----------
+    told : dict of str to str
+        Code name → team, where a line tells it.
+    where : Counter of (str, str)
+        Lines in which a word with a capital stands where a team is talked about.
+    small : frozenset of str
+        Words that stand in small letters.
+    """
+
+    told: dict[str, str]
+    where: Counter[tuple[str, str]]
+    small: frozenset[str]
+
+
+def uses_of(titled: Iterable[tuple[str, str]], names: Names) -> Uses:
+    """Return what lines say of code names; see :func:`code_names`."""
+    known = {part for name in names.teams for part in name.split()}
+    told, where, small = dict[str, str](), Counter[tuple[str, str]](), set[str]()
     for title, line in titled:
         small.update(_SMALL.findall(line))
         own, called = names.subjects(line), _CALLED.search(line)
         if called and len(own) == 1 and called.group(1) not in known:
             told[called.group(1)] = own[0]
         named = names.subjects(title)
-        if len(named) != 1:
-            continue
-        for word in set(_NAMED.findall(line[1:])) - known:
-            where[word][named[0]] += 1
-    best = {word: found.most_common(1)[0] for word, found in where.items()}
-    used = {
-        word: team
-        for word, (team, n) in best.items()
-        if n >= max(least, 0.8 * where[word].total()) and word.casefold() not in small
-    }
-    return used | told
+        if len(named) == 1:
+            where.update((word, named[0]) for word in set(_NAMED.findall(line[1:])) - known)
+    return Uses(told, where, frozenset(small))
+
+
+def betrayed(found: Counter[str], least: int = LEAST) -> str:
+    """Return the team with whose lines nearly all uses of a word stand, '' if there is none."""
+    (team, n), *_ = found.most_common(1)
+    return team if n >= max(least, 0.8 * found.total()) else ""
 
 
 def standalone(turns: Sequence[str], names: Names) -> str:

@@ -1,9 +1,9 @@
-"""Faithfulness, relevance, context precision and recall of answers, beside what they should be.
+"""Faithfulness, context precision and recall of answers, beside what they should be.
 
-The four measures that RAGAS made common ask a judge. Here the judge is a rule or a model's vectors;
-where the truth is known, :func:`bias` says what the judge makes of answers whose quality is known.
-None of the four asks whether an answer is *true*: one that quotes a page which nobody has kept up
-is faithful, relevant and wrong.
+Three of the four measures that RAGAS made common; they ask a judge, which here is a rule. The
+fourth, relevance, has a model write questions to an answer. Where the truth is known, :func:`bias`
+says what the judge makes of answers whose quality is known. None of the four asks whether an answer
+is *true*: one that quotes a page which nobody has kept up is faithful, relevant and wrong.
 
 Examples
 --------
@@ -27,7 +27,6 @@ import pandas as pd
 
 from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.claims import claims, support
-from casebook.retrieval.dense import Embedder, query_vectors
 
 
 def faithfulness(answer: str, context: Sequence[str], question: str = "") -> float:
@@ -35,16 +34,6 @@ def faithfulness(answer: str, context: Sequence[str], question: str = "") -> flo
     said = claims(answer, "en", question)
     held = [support(claim, context, "en", question=question).good for claim in said]
     return float(np.mean(held)) if held else float("nan")
-
-
-def relevance(embedder: Embedder, questions: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """Return the cosine of each question and its answer.
-
-    RAGAS has a model write questions to the answer and compares those; this is the same idea
-    without the model, and cheaper.
-    """
-    asked = query_vectors(embedder, questions)
-    return (asked * embedder.encode(answers)).sum(axis=1)
 
 
 def context_precision(relevant: Sequence[bool]) -> float:

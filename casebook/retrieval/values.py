@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from functools import lru_cache
 
 import numpy as np
 
@@ -31,7 +30,8 @@ from casebook.retrieval.text import fold
 _DATE = re.compile(r"\b(\d{4}-\d\d-\d\d)\b")
 _WEEKDAY = "Mon|Tues|Wednes|Thurs|Fri|Satur|Sun"
 _SPAN = "minute|hour|day|week|month|year"
-_NUMBER = r"\b\d[\d.,]*(?<![.,]) ?"
+#: At most so long, lest a line of digits and commas takes the square of its length.
+_NUMBER = r"\b\d[\d.,]{0,30}(?<![.,]) ?"
 #: Kind of a value → its form; the first in the text counts.
 _FORMS = {
     "day and time": rf"\b(?:{_WEEKDAY})day at \d\d?:\d\d\b",
@@ -103,7 +103,6 @@ def kind_of(value: str) -> str:
     return ("count" if value.isdigit() else "name") if value else ""
 
 
-@lru_cache(maxsize=100_000)
 def _names(known: frozenset[str], flat: str) -> str:
     return max((one for one in known if f" {one} " in flat), key=len, default="")
 

@@ -20,6 +20,8 @@ import math
 import sqlite3
 import threading
 
+from casebook.data.private import private
+
 DAY = 86_400
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spent "
@@ -42,7 +44,7 @@ class Allowance:
         if tokens < 1:
             raise ValueError(f"a budget of {tokens} tokens: give 1 or more.")
         self.tokens, self._lock = tokens, threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(private(path), isolation_level=None, check_same_thread=False)
         self._db.execute(SCHEMA)
 
     def left(self, user: str, now: float) -> int:

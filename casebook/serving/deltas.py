@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from casebook.llm.timing import Budget, Sources, retry_after
 from casebook.serving.app import Problem, bare_app, body_of, json_list, query_number, query_of
 from casebook.serving.app import reply as answer_of
-from casebook.strict_json import parse
+from casebook.strict_json import unique
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 ALL = "all"
 #: Entries of a page, and bytes of a page that a reader takes or of a body that a server takes.
 MOST, LARGEST = 1_000, 50_000_000
+#: Pages that are taken in one go; more are left for the next.
+MOST_PAGES = 100_000
 #: An entry and its fast lane, '' for none.
 Told = tuple[Mapping[str, Any], str]
 
@@ -203,6 +205,10 @@ class FeedDown(RuntimeError):
     """A feed gave no whole page within the budget; what was taken so far stays taken."""
 
 
+class PageTooLarge(FeedDown):
+    """A page is over :data:`LARGEST` bytes: ask for fewer entries."""
+
+
 class CursorGone(RuntimeError):
     """The server does not know the cursor: begin at the beginning."""
 
@@ -227,7 +233,8 @@ class Reader:
     """Reads the pages of a feed, and tries again what may succeed.
 
     Again are tried 429 and 5xx (after ``Retry-After``, or a random wait that grows), connections
-    that fail or break, and answers that are no whole page.
+    that fail or break, and answers that are no whole page. Of a page that is too large half the
+    entries are asked for, until it fits.
 
     Parameters
     ----------
@@ -254,7 +261,7 @@ class Reader:
     ) -> None:
         import httpx
 
-        self.url, self.seconds, self.tried = url.rstrip("/"), seconds, 0
+        self.url, self.seconds, self.tried, self._most = url.rstrip("/"), seconds, 0, MOST
         self._budget, self._sources = budget or Budget(attempts=8), sources or Sources()
         self._http = httpx.Client(timeout=seconds, trust_env=False)
 
@@ -272,6 +279,20 @@ class Reader:
         FeedDown
             If the budget is used up, or for an answer that no repetition mends (another 4xx).
         """
+        while True:
+            asked = min(limit, self._most)
+            try:
+                page = self._page(lane, cursor, asked)
+            except PageTooLarge:
+                if asked <= 1:
+                    raise
+                self._most = asked // 2
+            else:
+                self._most = min(MOST, self._most + 1)
+                return page
+
+    def _page(self, lane: str, cursor: str, limit: int) -> Page:
+        """Return the page after a cursor, of so many entries."""
         budget, sources, why = self._budget, self._sources, ""
         start = sources.clock()
         for attempt in range(budget.attempts):
@@ -296,7 +317,7 @@ class Reader:
                 for part in found.iter_bytes():
                     raw += part
                     if len(raw) > LARGEST:
-                        raise FeedDown(f"{self.url}: a page over {LARGEST:,} bytes; ask for less")
+                        raise PageTooLarge(f"{self.url}: a page over {LARGEST:,} bytes")
                     if self._sources.clock() > until:
                         raise _Again("a page that drips")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -312,10 +333,13 @@ class Reader:
 
 
 def _page(raw: bytes) -> Page:
-    """Return the page of a body."""
+    """Return the page of a body; an entry that is no strict JSON is None, and stops no other."""
     try:
-        sent = parse(raw)
-    except ValueError:
+        text = raw.decode("utf-8-sig")
+        sent = json.loads(
+            text, parse_constant=lambda name: None, parse_int=_number, object_pairs_hook=_object
+        )
+    except (ValueError, RecursionError):
         raise _Again("no whole page") from None
     if not isinstance(sent, dict) or {*sent} != {"entries", "cursor", "more"}:
         raise _Again("not a page")
@@ -324,6 +348,18 @@ def _page(raw: bytes) -> Page:
     if not all(types):
         raise _Again("not a page")
     return page
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if len(digits) < 40 else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+    """Return an object, or None where a field stands twice: readers would not agree on it."""
+    try:
+        return unique(pairs)
+    except ValueError:
+        return None
 
 
 #: What takes a page of a lane.
@@ -338,6 +374,7 @@ def drain(
     limit: int = 100,
     pages: int | None = None,
     gone: Callable[[str], None] = lambda lane: None,
+    before: Callable[[], Any] = lambda: None,
 ) -> int:
     """Take pages until there are no more; before each page of a lane, all of the lanes before it.
 
@@ -357,6 +394,8 @@ def drain(
     gone : callable
         Told of a lane that begins again because its cursor is gone: what the server has forgotten
         in the meantime it will not tell. The first page is then taken even if it is empty.
+    before : callable
+        Called when the first lane has been read to its end, before any other is asked.
 
     Returns
     -------
@@ -366,20 +405,39 @@ def drain(
     Raises
     ------
     FeedDown
+        Also for a server that goes round in a circle: a cursor comes again with entries before it,
+        or the one that it gave at the beginning is gone.
     """
-    taken = 0
-    while pages is None or taken < pages:
-        for lane in lanes:
-            again = False
-            try:
-                page = reader.page(lane, cursor_of(lane), limit)
-            except CursorGone:
-                gone(lane)
-                page, again = reader.page(lane, "", limit), True
+    taken, begun, met = 0, 0, {(lane, cursor_of(lane)) for lane in lanes}
+    while taken < (MOST_PAGES if pages is None else pages):
+        for place, lane in enumerate(lanes):
+            if place == 1:
+                before()
+            page, again = _asked(reader, lane, cursor_of(lane), limit, gone)
             if page.entries or again:
+                if page.entries and (lane, page.cursor) in met:
+                    raise FeedDown(f"lane {lane} goes round in a circle")
+                met = {(lane, page.cursor)} | (set() if again else met)
+                begun += again
+                if begun > len(lanes):
+                    raise FeedDown(f"lane {lane} forgets its cursors at once")
                 take(lane, page)
                 taken += 1
                 break
         else:
             break
     return taken
+
+
+def _asked(
+    reader: Reader, lane: str, cursor: str, limit: int, gone: Callable[[str], None]
+) -> tuple[Page, bool]:
+    """Return a page, and whether the lane begins again."""
+    try:
+        return reader.page(lane, cursor, limit), False
+    except CursorGone:
+        gone(lane)
+    try:
+        return reader.page(lane, "", limit), True
+    except CursorGone:
+        raise FeedDown(f"lane {lane} has no beginning") from None

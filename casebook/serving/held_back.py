@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -41,6 +42,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS pending "
     "(n INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT, told TEXT)"
 )
+_PAIR = "CREATE TABLE IF NOT EXISTS pair (id TEXT NOT NULL)"
+_FILLED = "SELECT EXISTS (SELECT 1 FROM resources WHERE id > 1) OR EXISTS (SELECT 1 FROM people)"
 
 
 class HeldBack(Rights):
@@ -50,6 +53,16 @@ class HeldBack(Rights):
     ----------
     path, clock, kept
         As of :class:`.Rights`; the settled state lies in a file beside it.
+
+    Attributes
+    ----------
+    shut : bool
+        Set while a loss is known that could not be written: nobody sees anything.
+
+    Raises
+    ------
+    ValueError
+        If one of the two files is lost or another's: nobody knows then what was settled.
     """
 
     def __init__(
@@ -60,13 +73,33 @@ class HeldBack(Rights):
         beside = path if str(path) == ":memory:" else f"{path}.settled"
         self.settled = Rights(beside, lambda: self.clock(), kept)
         #: Whose changes are being written: those of a source wait for the texts of that source.
-        self.source = ""
+        self.source, self.shut = "", False
+        self._pair()
         self._both: OrderedDict[tuple[str, str], Sight] = OrderedDict()
 
     def close(self) -> None:
         """Close both files."""
         super().close()
         self.settled.close()
+
+    def _pair(self) -> None:
+        """Give the two files one name, or refuse them if they have two."""
+        stores = (self, self.settled)
+        with self.writing(), self.settled.writing():
+            for one in stores:
+                one._db.execute(_PAIR)
+            named = {one._db.execute("SELECT max(id) FROM pair").fetchone()[0] for one in stores}
+            if len(named) == 1 and None not in named:
+                return
+            if any(one._db.execute(_FILLED).fetchone()[0] for one in stores) and named != {None}:
+                raise ValueError(
+                    "The file of rights and the settled one beside it do not belong together: "
+                    "delete both, and feed them anew."
+                )
+            name = uuid.uuid4().hex
+            for one in stores:
+                one._db.execute("DELETE FROM pair")
+                one._db.execute("INSERT INTO pair VALUES (?)", (name,))
 
     def heard(self) -> int:
         """Return a mark after all changes so far, for :meth:`settle`."""
@@ -115,6 +148,8 @@ class HeldBack(Rights):
         """Return what somebody sees in the newest and in the settled state."""
         with self._lock:
             now = super().sight(name)
+            if self.shut:
+                return self._blank()
             if not self._db.execute("SELECT EXISTS (SELECT 1 FROM pending)").fetchone()[0]:
                 return now
             then = self.settled.sight(name)

@@ -6,13 +6,16 @@ once. The versions of the documents behind an answer cannot be in the key, as no
 before the search; they are kept with the answer and compared when it is taken out.
 
 What is new in a document that the answer does not use is missing from it until it is too old. That
-must not be so for critical documents: each change of one gives all questions another key. Take
+must not be so for critical documents: each change of one gives all questions of those who see it
+another key, and of nobody else: who sees an answer change would know that something did. Take
 :mod:`casebook.serving.answer_cache` instead where a tenant's readers all see the same: it is
 shorter, keeps nothing on disk, and knows no documents.
 
 **A key is taken before the search.** Taken afterwards it may be that of rights which the search
 did not have, and an answer made with a right that was lost in between would stand under the key of
-those who never had it.
+those who never had it. Rights that were *gained* in between make an answer that is too rich for the
+key: :meth:`AnswerCache.key` is asked again after the search, and an answer under another one is not
+kept.
 
 Examples
 --------
@@ -33,6 +36,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from casebook.data.private import private
 from casebook.serving.rights import Rights
 from casebook.serving.showing import Piece, as_json, of_json
 
@@ -81,9 +85,9 @@ class AnswerCache:
     versions : callable
         Documents → the versions that are in force, 0 for those that are gone.
     urgent : callable
-        Returns how often a critical document has changed.
+        User → what names the changes so far of the critical documents that the user may see.
     path : str
-        Of a file in a folder that only the service reads; ``":memory:"`` by default.
+        Of a file, which is made for its owner alone; ``":memory:"`` by default.
     ttl : float
         Seconds.
     """
@@ -92,7 +96,7 @@ class AnswerCache:
         self,
         rights: Rights,
         versions: Callable[[Sequence[str]], Sequence[int]],
-        urgent: Callable[[], int],
+        urgent: Callable[[str], object],
         path: str = ":memory:",
         ttl: float = TTL,
     ) -> None:
@@ -100,12 +104,13 @@ class AnswerCache:
             raise ValueError(f"ttl is {ttl}: give seconds above 0.")
         self.rights, self.versions, self.urgent, self.ttl = rights, versions, urgent, ttl
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(private(path), isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA secure_delete = ON")
         self._db.executescript(SCHEMA)
 
     def key(self, user: str, question: str) -> str:
         """Return the key of a question under the rights that a user has now."""
-        now = [self.rights.sight(user).fingerprint, self.urgent()]
+        now = [self.rights.sight(user).fingerprint, str(self.urgent(user))]
         told = json.dumps([normalised(question), *now])
         return hashlib.sha256(told.encode()).hexdigest()
 
@@ -143,14 +148,14 @@ class AnswerCache:
             self._db.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", pairs)
 
     def forget(self, document: str) -> int:
-        """Delete all answers that use a document, as a deletion asks for; return how many."""
+        """Overwrite all answers that use a document, whose text is gone; return how many."""
         keys = self._ask("SELECT key FROM used WHERE document = ?", document)
         for (key,) in keys:
             self._drop(key)
         return len(keys)
 
     def purge(self) -> int:
-        """Delete what is too old, and return how many answers that was."""
+        """Overwrite what is too old, and return how many answers that was."""
         keys = self._ask("SELECT key FROM answers WHERE until <= ?", self.rights.clock())
         for (key,) in keys:
             self._drop(key)

@@ -40,7 +40,6 @@ Examples
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import threading
 import time
@@ -53,8 +52,13 @@ from typing import Any
 
 import numpy as np
 
+from casebook.data.private import private
+
 #: Row of what is not known, which nobody sees, and of what lies above all containers.
 NOWHERE, TOP = 0, 1
+#: Every person's, but for denials alone: what is denied to it is hidden from all, and a group that
+#: holds it gives nothing to anybody and takes from everybody what is denied to the group.
+EVERYBODY = "*"
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS epoch (rights INTEGER NOT NULL, shape INTEGER NOT NULL);
 INSERT INTO epoch SELECT 0, 0 WHERE NOT EXISTS (SELECT * FROM epoch);
@@ -73,11 +77,13 @@ CREATE INDEX IF NOT EXISTS resources_at ON resources (shape);
 INSERT OR IGNORE INTO resources VALUES
   ({NOWHERE}, '', {NOWHERE}, 0, 0, 0), ({TOP}, '/', {TOP}, 0, 0, 0);
 """
-#: A user, the groups that hold the user, and so on; UNION ends in a circle of groups.
-PRINCIPALS = """
-WITH RECURSIVE own (name) AS
-  (VALUES (?) UNION SELECT held_by FROM members JOIN own ON member = own.name)
-SELECT own.name, rights FROM own JOIN touched ON principal = own.name
+#: A user, the groups that hold the user, and so on; UNION ends in a circle of groups. Of what comes
+#: by way of :data:`EVERYBODY` only the denials count.
+PRINCIPALS = f"""
+WITH RECURSIVE own (name, only) AS
+  (VALUES (?, 0), ('{EVERYBODY}', 1)
+   UNION SELECT held_by, only FROM members JOIN own ON member = own.name)
+SELECT own.name, only, rights FROM own JOIN touched ON principal = own.name
 """
 STATE = """
 SELECT rights, shape, since, until FROM epoch LEFT JOIN people ON user = ?
@@ -155,9 +161,7 @@ class Rights:
     def __init__(
         self, path: Path | str, clock: Callable[[], float] = time.time, kept: int = 512
     ) -> None:
-        if str(path) != ":memory:":
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            os.chmod(path, 0o600)  # what SQLite puts beside it has the mode of the file
+        private(path)
         self.clock, self._kept = clock, kept
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -182,10 +186,11 @@ class Rights:
             self._db.execute(f"BEGIN {how}")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # Writing
 
@@ -287,6 +292,13 @@ class Rights:
         """Say of each source, an item in an edition, whether somebody may see it now."""
         return self.sees(name, [item for item, _ in sources], [edition for _, edition in sources])
 
+    def active(self, name: str) -> bool:
+        """Say whether somebody is there now: came before this second, and has not left."""
+        with self._transaction("DEFERRED"):
+            _, _, since, until = self._db.execute(STATE, (name,)).fetchone()
+        now = self.clock()
+        return since is not None and since <= now and (until is None or now < until)
+
     def rows(self, resources: Iterable[str]) -> np.ndarray:
         """Return the rows of resources in a mask; unknown ones share a row that nobody sees.
 
@@ -318,16 +330,20 @@ class Rights:
             return NOTHING
         return Sight(np.zeros(len(self._parents), bool), self._editions)
 
-    def _of(self, principals: tuple[tuple[str, int], ...]) -> Sight:
-        """Return what principals with grants see; each comes with its last change of grants."""
+    def _of(self, principals: tuple[tuple[str, int, int], ...]) -> Sight:
+        """Return what principals with grants see.
+
+        Each comes with whether only its denials count, and with its last change of grants.
+        """
         key = (principals, self._shape)
         if key in self._sights:
             return _keep(self._sights, key, self._sights[key], self._kept)
         flags = {effect: np.zeros(len(self._parents), bool) for effect in ("allow", "deny")}
-        for name, _ in principals:
+        for name, only, _ in principals:
             query = "SELECT effect, resource FROM grants WHERE principal = ?"
             for effect, row in self._db.execute(query, (name,)):
-                flags[effect][row] = True
+                if effect == "deny" or not only:
+                    flags[effect][row] = True
         self._inherit(*flags.values())
         mask = flags["allow"] & ~flags["deny"] & self._reached & self._is_item
         return _keep(self._sights, key, Sight(mask, self._editions), self._kept)

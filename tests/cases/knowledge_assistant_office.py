@@ -71,11 +71,13 @@ class Office:
         """Make a group hold these users and no others."""
         self.tell("directory", "members", group, users)
 
-    def write(self, name: str, body: str = "", version: int = 1, modified: str = "") -> None:
-        """Store a version of a document."""
+    def write(
+        self, name: str, body: str = "", version: int = 1, modified: str = "", told: int = 0
+    ) -> None:
+        """Store a version of a document; ``told`` is the source's own number of it."""
         title, container, when, text = TEXTS[name]
         source, at = name.split(":")[0], moment(modified or when)
-        told = name, source, f"Office/{title}", title, body or text, version, at
-        document = Document(*told, "user:ann", False, container)
+        given = name, source, f"Office/{title}", title, body or text, version, at
+        document = Document(*given, "user:ann", False, container, told)
         self.tell(source, "document", name, document)
         self.library.take([document])

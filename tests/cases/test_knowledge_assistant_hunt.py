@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from casebook.cases.knowledge_assistant import hunt as module
 from casebook.cases.knowledge_assistant import world
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Desk, Quotes
@@ -100,7 +101,13 @@ class Yesterday(Desk):
 
     def __init__(self, reader):
         super().__init__(reader)
-        self.cache.versions = lambda names: [1] * len(names)
+        first = {}
+        self.cache.versions = lambda names: [
+            first.setdefault(name, *self.library.versions([name])) for name in names
+        ]
+
+    def gone(self, document):
+        """Hear nothing of texts that are gone."""
 
 
 @pytest.mark.parametrize(
@@ -110,6 +117,18 @@ class Yesterday(Desk):
 def test_who_shows_nothing_or_the_old_does_not_pass(parts, check):
     report = hunt(200, seed=1, parts=parts)
     assert check in set(report.wrong["check"])
+
+
+class SettlesAll(Access):
+    """What was heard after the texts were read is let hold with them."""
+
+    def settle(self, upto=None, but=()):
+        return super().settle(None, but)
+
+
+def test_a_firm_that_changes_within_a_round_finds_rights_that_hold_too_early():
+    checks = [{*hunt(150, seed, Parts(store=SettlesAll)).leaks["check"]} for seed in (2, 5, 6, 7)]
+    assert {"early"} in checks
 
 
 def test_a_hunt_is_the_same_again():
@@ -123,6 +142,16 @@ def test_hidden_and_missing_take_the_same_time_and_a_slow_refusal_is_found():
     assert told.same(margin=0.15), told
     assert detectable(pairs) < 0.05
     assert not_found_times(300, parts=Parts(SlowRefusal)).apart(margin=0.15)
+
+
+def test_names_of_refusals_are_made_before_the_clock_runs(monkeypatch):
+    """A name that is made within a timed call costs that side time."""
+    asked = []
+    monkeypatch.setattr(module, "_refused", lambda desk, user, name: asked.append(name))
+    monkeypatch.setattr(module, "tell_apart", lambda *calls: [one(3) for one in calls[:2] * 2])
+    not_found_times(1)
+    hidden, missing, *again = asked[-4:]
+    assert hidden != missing and again[0] is hidden and again[1] is missing
 
 
 def test_the_store_agrees_with_the_firm_of_the_chapter_through_its_year():

@@ -33,7 +33,19 @@ from casebook.serving.tell_apart import Told
 COSTS = costs()
 
 
-UNDERSTANDING = Understanding()
+class Hears(Understanding):
+    """One that remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: set[str] = set()
+
+    def encode(self, texts):
+        self.texts.update(texts)
+        return super().encode(texts)
+
+
+UNDERSTANDING = Hears()
 
 
 def small():
@@ -272,6 +284,19 @@ READING = ("rungs", "rewriting", "conflicts", "judge", "worth", "sensitivity", "
 OTHERS = ("revocation", "filtered", "gather", "rights", "catches", "not_found", "sync")
 
 
+def test_the_artifacts_have_the_vector_of_every_text_that_a_study_embeds():
+    """Where a page runs no model reads: a text that was not heard would stop it."""
+    one = small()[0]
+    setting = ladder.setting_of(one.world, one.asked, artifacts.Listening())
+    heard = artifacts.heard(setting)
+    UNDERSTANDING.texts.clear()
+    for name in ("latency", "revocation", "judge", "conflicts", "rewriting"):
+        run(name)
+    assert len(UNDERSTANDING.texts) > 500 and UNDERSTANDING.texts <= heard
+    asked = {*artifacts.typed(setting), *artifacts.typed(setting, setting.library.names)}
+    assert asked <= heard
+
+
 def test_every_study_has_sizes_for_a_live_run():
     assert set(benchmarks.REDUCED) == set(benchmarks.BENCHMARKS)
     for name, study in benchmarks.BENCHMARKS.items():
@@ -422,6 +447,15 @@ def test_hours_count_the_vectors_of_lines():
     }
     by_kind = table.groupby("what")["seconds"].sum()
     assert benchmarks._speeds(table)["line"] == pytest.approx(120 / by_kind["line"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_months_without_end_are_a_quantile_like_any_other(monkeypatch):
+    endless = pd.DataFrame({"months": [1.0, 2.0, *[np.inf] * 38]})
+    monkeypatch.setattr(benchmarks.value, "together", lambda shares, draws: endless)
+    monkeypatch.setattr(benchmarks, "fitted", lambda: type("One", (), {"rungs": None}))
+    monkeypatch.setattr(studies, "outcome_shares", lambda rungs: None)
+    assert benchmarks.worth()["months"].tolist() == [2.0, np.inf, np.inf]
 
 
 def test_a_plain_reader_takes_a_value_of_the_first_document():

@@ -81,3 +81,37 @@ def test_a_text_that_cannot_be_stored_changes_nothing():
     assert shelf.read("a", now=1) == ["one"]
     shelf.push("a", "two", now=1, ttl=10)
     assert shelf.read("a", now=2) == ["one", "two"]
+
+
+def test_texts_stand_in_the_order_of_their_numbers_and_no_two_have_the_same(shelf):
+    first, second = (shelf.number("a", now=1, ttl=60) for _ in range(2))
+    shelf.push("a", "second", 1, 60, second)
+    shelf.push("a", "first", 1, 60, first)
+    shelf.push("a", "third", 1, 60)
+    assert shelf.numbered("a", now=2) == [(0, "first"), (1, "second"), (2, "third")]
+    assert shelf.number("b", now=1, ttl=60) == 0
+
+
+def test_numbers_go_on_when_the_oldest_texts_go(shelf):
+    for _ in range(LONGEST + 3):
+        shelf.push("a", "x", now=1, ttl=60)
+    assert shelf.numbered("a", now=2)[-1] == (LONGEST + 2, "x")
+
+
+def test_what_is_said_about_a_thing_is_written_anew(shelf):
+    shelf.push("a", "of one", 1, 60, about=["wiki:d1", "wiki:d2"])
+    shelf.push("a", "of two", 1, 60, about=["wiki:d2"])
+    shelf.push("b", "of one again", 1, 60, about=["wiki:d1"])
+    assert shelf.change("wiki:d1", lambda text: text.replace("one", "nothing")) == 2
+    assert shelf.read("a", now=2) == ["of nothing", "of two"]
+    assert shelf.read("b", now=2) == ["of nothing again"]
+    assert shelf.change("wiki:d9", str.upper) == 0
+
+
+def test_what_is_changed_is_not_in_the_file_any_more(tmp_path):
+    path = tmp_path / "turns.db"
+    shelf = SqliteShelf(str(path))
+    shelf.push("a", "a secret that is cut", 0, 10, about=["wiki:d1"])
+    assert b"a secret that is cut" in path.read_bytes()
+    shelf.change("wiki:d1", lambda text: "gone")
+    assert b"a secret that is cut" not in path.read_bytes()

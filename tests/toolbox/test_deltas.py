@@ -1,5 +1,6 @@
 """Feeds of changes: cursors, lanes and faults of the server, patience and limits of the reader."""
 
+import json
 import time
 from collections import Counter
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from casebook.llm.timing import Budget, Sources
+from casebook.serving import deltas
 from casebook.serving.app import Problem
 from casebook.serving.deltas import (
     ALL,
@@ -14,7 +16,11 @@ from casebook.serving.deltas import (
     Faults,
     Feed,
     FeedDown,
+    Page,
+    PageTooLarge,
     Reader,
+    _Again,
+    _page,
     _Refusals,
     disordered,
     drain,
@@ -139,6 +145,91 @@ def test_disorder_loses_nothing_and_is_bounded():
     for place, (entry, _) in enumerate(disordered(TOLD, 6, late=0.5, most=10, repeated=0)):
         first[entry["seq"]] = place
     assert max(abs(place - seq) for seq, place in first.items()) <= 20
+
+
+class Heavy(Reader):
+    """A server whose pages are too large from so many entries on."""
+
+    def __init__(self, fits):
+        super().__init__("http://127.0.0.1:1", QUICK)
+        self.fits, self.asked = fits, []
+
+    def _once(self, asked):
+        self.asked.append(int(asked["limit"]))
+        if self.asked[-1] > self.fits:
+            raise PageTooLarge("too large")
+        return _page(json.dumps(Feed(TOLD).page(ALL, asked["cursor"], self.asked[-1])).encode())
+
+
+def test_of_a_page_that_is_too_large_half_is_asked_for_until_it_fits():
+    reader, seen = Heavy(30), []
+
+    def take(lane, page):
+        seen.extend(page.entries)
+        cursors[lane] = page.cursor
+
+    cursors = {}
+    drain(reader, take, lambda lane: cursors.get(lane, ""), (ALL,), 200)
+    assert seen == [entry for entry, _ in TOLD]
+    assert len(reader.asked) < 12 and reader.asked[:4] == [200, 100, 50, 25]
+    alone = Heavy(0)
+    with pytest.raises(PageTooLarge):
+        alone.page()
+    assert alone.asked[-1] == 1 and len(alone.asked) < 10
+    for one in (reader, alone):
+        one.close()
+
+
+def test_an_entry_that_is_no_strict_json_stops_no_other():
+    body = b"""{"entries":
+        [{"a": 1}, {"a": 1, "a": 2}, {"b": NaN, "c": %s}, [{"d": {"e": 1, "e": 2}}]],
+        "cursor": "a.4", "more": false}""" % (b"9" * 5000)
+    assert _page(body).entries == [{"a": 1}, None, {"b": None, "c": None}, [{"d": None}]]
+    for broken in (body[:-9], body.replace(b'"more"', b'"cursor": "b", "more"'), b"[" * 10**6):
+        with pytest.raises(_Again):
+            _page(broken)
+
+
+class Circle:
+    """A server whose cursors come again, after so many."""
+
+    def __init__(self, around, gone=False):
+        self.around, self.gone, self.asked = around, gone, 0
+
+    def page(self, lane, cursor, limit):
+        self.asked += 1
+        if self.gone and cursor:
+            raise CursorGone
+        return Page([{"seq": 1}], str(self.asked % self.around), True)
+
+
+@pytest.mark.parametrize("server", [Circle(1), Circle(2), Circle(7), Circle(10**6, gone=True)])
+def test_a_server_that_goes_round_in_a_circle_is_left(server):
+    cursors = {}
+    with pytest.raises(FeedDown, match="lane all"):
+        drain(server, lambda lane, page: cursors.update({lane: page.cursor}), cursors.get)
+    assert server.asked < 10
+
+
+def test_no_more_pages_are_taken_than_is_allowed_in_one_go(monkeypatch):
+    monkeypatch.setattr(deltas, "MOST_PAGES", 9)
+    cursors = {}
+    take = lambda lane, page: cursors.update({lane: page.cursor})  # noqa: E731
+    assert drain(Circle(10**6), take, cursors.get) == 9
+
+
+def test_before_each_page_that_is_not_urgent_something_is_called():
+    cursors, order = {}, []
+
+    def take(lane, page):
+        order.append(lane)
+        cursors[lane] = page.cursor
+
+    drain(
+        *(Fake(Feed(TOLD)), take, lambda lane: cursors.get(lane, ""), ("fast", ALL), 40, None),
+        before=lambda: order.append("before"),
+    )
+    assert order == ["fast", "before", ALL, "before", ALL, "before", ALL, "before"]
 
 
 class Fake:

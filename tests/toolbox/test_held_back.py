@@ -117,3 +117,53 @@ def test_a_loss_that_is_taken_back_before_the_round_ends_leaves_all_as_it_was():
         with store.writing():
             store.grants("i0", grants)
         assert store.sees("u0", ["i0"]).tolist() == [seen]
+
+
+class NeverLeft(HeldBack):
+    """A leave is not noted for the settled state."""
+
+    def leaves(self, name, until):
+        Rights.leaves(self, name, until)
+
+
+@pytest.mark.parametrize(("kind", "seen"), [(HeldBack, False), (NeverLeft, True)])
+def test_who_left_and_comes_back_waits_for_the_texts_as_anybody_who_is_new(kind, seen):
+    store = kind(":memory:", lambda: 9)
+    given = [("person", ("u0", 0)), ("lies_in", ("i0", "", True)), ("grants", ("i0", ALLOWED))]
+    made(store, given).settle()
+    made(store, [("leaves", ("u0", 0))]).settle()
+    assert not store.sees("u0", ["i0"]).any()
+    made(store, [("person", ("u0", 0))])
+    assert store.sees("u0", ["i0"]).tolist() == [seen]
+    store.settle()
+    assert store.sees("u0", ["i0"]).all()
+
+
+ALLOWED = {("u0", "allow")}
+
+
+@pytest.mark.parametrize("lost", ["a.db", "a.db.settled"])
+def test_one_file_without_the_other_is_refused(tmp_path, lost):
+    store = made(HeldBack(tmp_path / "a.db"), [("person", ("u0", 0)), ("lies_in", ("i0", ""))])
+    store.settle()
+    store.close()
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+        if path.name.removesuffix("-wal").removesuffix("-shm") == lost:
+            path.unlink()
+    with pytest.raises(ValueError, match="do not belong together"):
+        HeldBack(tmp_path / "a.db")
+
+
+def test_files_that_are_empty_yet_become_a_pair(tmp_path):
+    for lost in ("a.db", "a.db.settled"):  # as after a kill while they were made
+        HeldBack(tmp_path / "a.db").close()
+        (tmp_path / lost).unlink()
+    HeldBack(tmp_path / "a.db").close()
+
+
+def test_a_store_that_is_shut_shows_nothing_and_then_what_it_did():
+    store = made(HeldBack(":memory:"), [("person", ("u0", 0)), ("lies_in", ("i0", "", True))])
+    made(store, [("grants", ("i0", ALLOWED))]).settle()
+    for store.shut in (True, False):
+        assert store.sees("u0", ["i0"]).any() != store.shut

@@ -52,3 +52,12 @@ def test_a_forgotten_vector_is_overwritten_and_another_embedders_file_refused(tm
     assert raw not in (tmp_path / "v.db").read_bytes()
     with pytest.raises(ValueError, match="take another file"):
         KeptVectors(Hashed(32), tmp_path / "v.db")
+
+
+def test_a_forgotten_vector_is_in_no_file_before_it_is_closed_and_questions_leave_none(tmp_path):
+    kept = KeptVectors(Hashed(16), tmp_path / "v.db")
+    raw = kept.encode(["secret"]).tobytes()
+    assert np.allclose(kept.encode_queries(["secret?"]), Hashed(16).encode(["secret?"]))
+    assert len(kept) == 1
+    kept.forget(["secret"])
+    assert all(raw not in path.read_bytes() for path in tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,9 @@ def test_hearsay_and_dates():
     assert hedged("Pretty sure about this") and not hedged("We are sure to keep it for 7 days")
     assert dated("From 2026-02-30 on") is None and dated("soon") is None
     assert dated("From 2026-02-28 on") == np.datetime64("2026-02-28")
+
+
+def test_a_line_of_digits_and_commas_takes_no_square_of_its_length():
+    begin = time.process_time()
+    assert value_of("1," * 50_000 + " and 3 days") == "3 days"
+    assert time.process_time() - begin < 2.0

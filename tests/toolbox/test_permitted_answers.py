@@ -23,7 +23,7 @@ class Desk:
             self.rights.grants("a", {("ann", "allow"), ("bob", "allow")})
             self.rights.grants("b", {("ann", "allow")})
         current = lambda names: [self.versions.get(name, 0) for name in names]  # noqa: E731
-        self.cache = AnswerCache(self.rights, current, lambda: self.urgent, ttl=60)
+        self.cache = AnswerCache(self.rights, current, lambda user: self.urgent, ttl=60)
 
     def put(self, user, item="a"):
         key = self.cache.key(user, "rate?")

@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from casebook.retrieval.dense import Hashed
 from casebook.retrieval.rag_metrics import (
     bias,
     context_precision,
     context_recall,
     faithfulness,
-    relevance,
 )
 
 
@@ -24,12 +22,6 @@ def test_measures_at_their_ends():
     assert context_precision([True, True, False]) == 1 and context_precision([False]) == 0
     assert context_precision([False, True]) == 0.5 and context_precision([]) == 0
     assert context_recall({"a", "b"}, {"a"}) == 1 and np.isnan(context_recall({"a"}, set()))
-
-
-def test_what_repeats_the_question_is_relevant_by_its_letters():
-    asked = ["What is the fee of Identity?"] * 2
-    near, far = relevance(Hashed(256), asked, ["The fee of Identity is 9 euro.", "Bring a cup."])
-    assert near > far
 
 
 def test_faithful_is_not_true():

@@ -9,7 +9,7 @@ import stat
 import numpy as np
 import pytest
 
-from casebook.serving.rights import Rights, Sight
+from casebook.serving.rights import EVERYBODY, Rights, Sight
 
 
 class Office(Rights):
@@ -70,6 +70,34 @@ def test_groups_are_nested_and_may_hold_each_other(office):
     assert sees(office)
     office.may("page", inner="deny")
     assert not sees(office)
+
+
+def test_what_stands_for_everybody_takes_and_never_gives(office):
+    office.write("person", "bob", since=0)
+    office.write("members", "open", [EVERYBODY])
+    office.may("page", open="allow", **{EVERYBODY: "allow"})
+    assert sees(office) and not sees(office, "bob")
+    office.may("page", open="deny")
+    assert not sees(office)
+    office.may("page")
+    assert sees(office)
+    office.may("folder", **{EVERYBODY: "deny"})
+    assert not sees(office)
+    office.may("folder")
+    office.write("members", "outer", ["open"])  # nested: outer takes as well
+    office.may("space", group="allow", outer="deny")
+    assert not sees(office)
+    office.write("members", "open", ["bob"])
+    assert sees(office)
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(office):
+    office._db.execute("PRAGMA foreign_keys = ON")
+    office._db.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+    office._db.execute("CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(sqlite3.IntegrityError), office.writing():
+        office._db.execute("INSERT INTO child VALUES (7)")
+    assert sees(office)
 
 
 def test_what_is_not_known_hides(office):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from casebook.retrieval.lexical import Postings
-from casebook.retrieval.visible_words import VisibleBM25
+from casebook.retrieval.text import words
+from casebook.retrieval.visible_words import LONGEST, VisibleBM25, short_words
 
 WORDS = np.array([f"w{n}" for n in range(12)], object)
 
@@ -48,3 +49,27 @@ def test_a_mask_of_another_length_is_refused_and_nothing_visible_scores_nothing(
     with pytest.raises(ValueError, match="a mask of 2 for 1 passages"):
         index.scores(["a"], np.ones(2, bool))
     assert index.scores(["a"], np.zeros(1, bool)).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_forgotten_and_numbered_anew_equals_an_index_of_what_is_left(seed):
+    texts, gone = drawn(seed), np.random.default_rng(seed).random(60) < 0.4
+    index, alone = VisibleBM25(), VisibleBM25()
+    index.add(texts[:40]), index.add(texts[40:])
+    index.forget({place: texts[place] for place in np.flatnonzero(gone).tolist()})
+    left = [text for text, out in zip(texts, gone, strict=True) if not out]
+    alone.add(left)
+    for renumbered in (False, True):
+        mask = np.ones(len(index), bool) if renumbered else ~gone
+        scores = index.scores(["w1", "w5"], mask)[mask]
+        assert np.allclose(scores, alone.scores(["w1", "w5"], np.ones(len(left), bool)))
+        assert scores.any() and not {*index._new, *index._held} - {w for t in left for w in t}
+        if not renumbered:
+            index.keep(np.flatnonzero(~gone))
+
+
+def test_words_are_cut_only_where_one_is_long():
+    text = "Naïve CN-23, IL-6/7 and " + "x" * LONGEST
+    assert short_words(text) is text and words(short_words(text)) == words(text)
+    cut = short_words("℡" * 100)  # longer in the form in which it is read
+    assert max(map(len, cut.split())) == LONGEST and cut.replace(" ", "") == "tel" * 100

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from casebook.cases.knowledge_assistant.desk import UNKNOWN, Answer, Citation
+from casebook.cases.knowledge_assistant.desk import LONGEST_ANCHOR, UNKNOWN, Answer, Citation
 from casebook.cases.knowledge_assistant.library import READ, Library, Mix
 from casebook.cases.knowledge_assistant.reading import (
     ON_TOPIC,
@@ -106,7 +106,10 @@ class Assistant:
         if held is None or sure < learned.threshold:
             return Judged((UNKNOWN,), read=read, sure=sure)
         against = tuple(contradictions(said, held))
-        cited = tuple(Citation(s.document, s.version, s.quote, s.start) for s in (held, *against))
+        cited = tuple(
+            Citation(s.document, s.version, s.quote[:LONGEST_ANCHOR], s.start)
+            for s in (held, *against)
+        )
         first, tokens = self.worded(question, said, held)
         pieces = (first, *_beside(held, against))
         return Judged(pieces, cited, read, tokens, held, against, sure)

@@ -35,7 +35,7 @@ from casebook.data import find_real
 from casebook.recorded.artifacts import Recipe
 from casebook.retrieval.collections import compare_vectors
 from casebook.retrieval.dense import Cached, Embedder, Hashed, MiniLM, content_hash, vector_frame
-from casebook.retrieval.follow_up import standalone
+from casebook.retrieval.follow_up import Names, standalone
 
 #: Share of the rows of a world or a book that may come out otherwise, as cosines differ in their
 #: last digits between processors.
@@ -63,23 +63,44 @@ def _heard() -> ladder.Setting:
 
 @cache
 def world_texts() -> tuple[str, ...]:
-    """Return all texts that the ladder and the studies embed of the chapter's world, sorted.
+    """Return all texts that the ladder and the studies embed of the chapter's world, sorted."""
+    return tuple(sorted(heard(_heard())))
 
-    Questions are asked in three ways: as the last of their turns, complete, and complete as the
-    assistant understands what is complete.
+
+def heard(setting: ladder.Setting) -> set[str]:
+    """Return all texts that the ladder and the studies embed of a world.
+
+    Questions are asked in four ways: as the last of their turns, complete, complete as the
+    assistant understands what is complete, and that by somebody who does not know the code names
+    any more (:func:`.timed.revocation`).
+
+    Parameters
+    ----------
+    setting : Setting
+        Its embedder is a :class:`Listening`.
     """
-    setting = _heard()
+    embedder, teams = setting.library.embedder, setting.library.names
     ladder.look(setting, ladder.signals_of(setting), Mix())
     ladder.look(setting, ladder.signals_of(setting, typed(setting)), Mix())
     studies.rewriting(setting, Mix())
-    return tuple(sorted(setting.library.embedder.texts))
+    for question in typed(setting, teams):
+        embedder.encode([question, teams.masked(question)])
+    return embedder.texts
 
 
-def typed(setting: ladder.Setting) -> list[str]:
-    """Return the questions as the assistant understands them where they are asked in one turn."""
+def typed(setting: ladder.Setting, names: Names | None = None) -> list[str]:
+    """Return the questions as the assistant understands them where they are asked in one turn.
+
+    Parameters
+    ----------
+    setting : Setting
+    names : Names, optional
+        That the assistant knows; by default those that the texts teach which the asker sees.
+    """
     view = setting.library.view
     return [
-        standalone((one.standalone,), view(one.user).names) for one in setting.asked.itertuples()
+        standalone((one.standalone,), names or view(one.user).names)
+        for one in setting.asked.itertuples()
     ]
 
 

@@ -31,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 
-from casebook.cases.knowledge_assistant.desk import Citation, Desk, NotFound
+from casebook.cases.knowledge_assistant.desk import UNKNOWN, Citation, Desk, NotFound
 from casebook.cases.knowledge_assistant.hunted import USERS, Hunted, Parts, words
 from casebook.evaluate.intervals import rule_of_three
 from casebook.serving.conversations import Turn
@@ -43,9 +43,10 @@ MARKER = re.compile(r"zq(\d+)x v(\d+)")
 #: Shares of queries.
 OPS = {"ask": 0.68, "open": 0.1, "history": 0.14, "resolve": 0.08}
 #: Chance of an edit before a query, share of edits that take away what was just shown, and of
-#: those that clean and share; chance that a round of the texts ends, that a right is lost while an
-#: answer is streamed, and that an answer is made again without the hidden documents.
-EDITS, AIMED, SHARED, ROUND, CUT, AGAIN = 0.3, 0.5, 0.15, 0.4, 0.2, 0.2
+#: those that clean and share; chance that a round of the texts ends, that the firm changes within
+#: it, that a right is lost while an answer is streamed, and that an answer is made again without
+#: the hidden documents.
+EDITS, AIMED, SHARED, ROUND, DISTURBED, CUT, AGAIN = 0.3, 0.5, 0.15, 0.4, 0.2, 0.2, 0.2
 #: Checks of what is wrong without being a leak; without them, an assistant that is silent passes.
 NO_LEAK = ("missing", "old version")
 
@@ -102,6 +103,7 @@ def hunt(
         Stop at the first leak.
     """
     names = ["hidden nearer", "cached", "lost turn", "cut", "made again", "gained early"]
+    names.append("disturbed")
     rows, met, done = [], dict.fromkeys(names, 0), 0
     for world in range(worlds):
         hunter = Hunter(Hunted(1_000 * seed + world, parts), met)
@@ -135,8 +137,9 @@ class Hunter:
         """Edit by chance, ask once, and return the leaks."""
         world, rng = self.world, self.world.rng
         world.now += int(rng.integers(1, 20))
+        leaks: list[tuple[str, str, str, str]] = []
         if rng.random() < ROUND:
-            world.arrive()
+            leaks = self._round()
         user = f"user:{rng.integers(USERS)}"
         user = self._seen[0] if self._seen[0] and rng.random() < 0.4 else user
         if rng.random() < EDITS:
@@ -148,8 +151,16 @@ class Hunter:
             else:
                 world.edit()
         op = str(rng.choice([*OPS], p=[*OPS.values()]))
-        leaks = [*getattr(self, f"_{op}")(user), *self._log()]
-        return [(op, *leak) for leak in leaks]
+        leaks += [(op, *leak) for leak in (*getattr(self, f"_{op}")(user), *self._log())]
+        return leaks
+
+    def _round(self) -> list[tuple[str, str, str, str]]:
+        """Let a round of the texts end, in some of which the firm changes meanwhile."""
+        if self.world.rng.random() > DISTURBED:
+            self.world.arrive()
+            return []
+        self.met["disturbed"] += 1
+        return [("round", "early", *one) for one in self.world.disturbed()]
 
     def _hidden(self, user: str, texts: Iterable[str], check: str) -> Iterator[Leak]:
         """Yield a leak for each text whose marker stands in what is shown and that is hidden."""
@@ -204,7 +215,7 @@ class Hunter:
         self.met["hidden nearer"] += any(name not in own for name in near)
         self.met["gained early"] += any(
             world.truth.may_see(user, name) and user not in world.had[name, version]
-            for name, version in ((n, leaf.document.version) for n, leaf in self._stored())
+            for name, version in ((n, leaf.document.told) for n, leaf in self._stored())
         )
         if fresh and world.rng.random() < AGAIN:
             self.met["made again"] += 1
@@ -280,7 +291,7 @@ class OverHttp:
                 return await client.request(method, route, json=sent, headers=header)
 
         reply = asyncio.run(request())
-        if reply.status_code == 404:
+        if reply.status_code in (401, 404):
             raise NotFound(reply.text)
         reply.raise_for_status()
         return reply.text
@@ -288,7 +299,12 @@ class OverHttp:
     def ask(self, user: str, conversation: str, question: str) -> Iterator[dict[str, Any]]:
         """Yield the events of the stream, which are here when the first is looked at."""
         sent = {"conversation": conversation, "question": question}
-        blocks = self._send(user, "POST", "ask", sent).strip().split("\n\n")
+        try:
+            blocks = self._send(user, "POST", "ask", sent).strip().split("\n\n")
+        except NotFound:  # who has left is told no more than who sees nothing
+            yield {"event": "piece", "text": UNKNOWN.text}
+            yield {"event": "end", "turn": 0, "count": 0, "citations": []}
+            return
         yield from [json.loads(block.split("data: ", 1)[1]) for block in blocks]
 
     def open(self, user: str, document: str) -> Any:
@@ -323,11 +339,12 @@ def not_found_times(pairs: int = 1_000, seed: int = 0, parts: Parts = Parts()) -
     world = Hunted(seed, parts)
     user = "user:1"
     hidden = [d for d in world.truth.documents if not world.truth.may_see(user, d)]
-    for name in (*hidden, "wiki:d1000"):
+    missing = [f"wiki:d{1_000 + n}" for n in range(len(hidden))]  # made before the clock runs
+    for name in (*hidden, *missing):
         _refused(world.desk, user, name)
     return tell_apart(
         lambda pair: _refused(world.desk, user, hidden[pair % len(hidden)]),
-        lambda pair: _refused(world.desk, user, f"wiki:d{1_000 + pair % len(hidden)}"),
+        lambda pair: _refused(world.desk, user, missing[pair % len(missing)]),
         pairs,
     )
 

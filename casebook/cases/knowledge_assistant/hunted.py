@@ -1,9 +1,11 @@
 """The firm of the leak hunt: small, with markers in its texts, and changed at random.
 
 What is right is asked of :class:`~.world.State`, which walks through plain dictionaries and shares
-no line with the store of rights. Rights are told at once, texts when a round ends: until then the
-assistant has old texts under new rights. Who may see a text is therefore not a matter of today's
-rights alone: it is who may see the document now, *and* could see it while that text was in force.
+no line with the store of rights. What happens is told by feeds, and comes through the chapter's
+own connectors: rights at once, texts when a round ends. Until then the assistant has old texts
+under new rights. Who may see a text is therefore not a matter of today's rights alone: it is who
+may see the document now, *and* could see it while that text was in force. In some rounds the firm
+changes while the feeds are read, and pages are taken besides (:meth:`Hunted.disturbed`).
 
 Examples
 --------
@@ -25,14 +27,24 @@ import numpy as np
 
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import Assistant, Learned
+from casebook.cases.knowledge_assistant.connectors import Connector, refresh
 from casebook.cases.knowledge_assistant.desk import Desk, Quotes, Reader
 from casebook.cases.knowledge_assistant.library import Library, Mix
+from casebook.cases.knowledge_assistant.mirror import Mirror
 from casebook.cases.knowledge_assistant.reading import FEATURES
-from casebook.cases.knowledge_assistant.records import Document, Event, Grant, Payload
+from casebook.cases.knowledge_assistant.records import (
+    DIRECTORY,
+    Document,
+    Event,
+    Grant,
+    Payload,
+)
 from casebook.cases.knowledge_assistant.world import State
+from casebook.cases.knowledge_assistant.world.sources import ACCESS, told
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.filtered import Visible
 from casebook.retrieval.statements import Kinds
+from casebook.serving.deltas import Feed, Page
 
 #: Words of the texts and questions, and users, groups, containers and documents of a firm.
 TOPICS, USERS, GROUPS, CONTAINERS, DOCUMENTS = 12, 12, 9, 15, 60
@@ -76,6 +88,19 @@ class Parts:
     store: Callable[..., Access] = Access
     reader: Callable[[Library], Reader] = Quotes
     library: type[Library] = Library
+    refresh: Callable[[list[Connector], Library, int], int] = refresh
+
+
+class InProcess:
+    """Reads a feed of this process; ``before`` is called before every page."""
+
+    def __init__(self, feed: Feed, before: Callable[[], None]) -> None:
+        self.feed, self.before = feed, before
+
+    def page(self, lane: str, cursor: str, limit: int) -> Page:
+        """Return the page after a cursor."""
+        self.before()
+        return Page(**self.feed.page(lane, cursor, limit))
 
 
 class Hunted:
@@ -86,12 +111,15 @@ class Hunted:
         self.events: list[Event] = []
         #: Of each document: the last version, and that of its last move.
         self.version, self.moved = dict[str, int](), dict[str, int]()
+        self._places, self._told = dict[str, str](), dict[str, str]()
         #: Of each text, those who could see it while it was in force.
         self.had: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-        self._late: dict[str, Document] = {}
         self._states: dict[int, State] = {}
-        self.settled = 0
+        self.settled, self._applied, self._between = 0, 0, [0]
         self.access = parts.store(":memory:", clock=lambda: self.now)
+        self.mirror = Mirror(":memory:", [self.access.apply])
+        self.feeds = {one: Feed() for one in (DIRECTORY, "wiki")}
+        self.links = [self._link(one) for one in self.feeds]
         self.library = parts.library(self.access, Topics(), chunker=LINES)
         self.desk = parts.desk(parts.reader(self.library))
         rng, self._open = self.rng, False
@@ -138,27 +166,50 @@ class Hunted:
         """The rights as the events leave them."""
         return self._state(len(self.events))
 
+    def _link(self, source: str) -> Connector:
+        link = Connector(source, "http://127.0.0.1:1", self.mirror)
+        link.reader.close()
+        link.reader = InProcess(self.feeds[source], self._page)
+        return link
+
     def tell(self, kind: str, subject: str, payload: Payload) -> None:
-        """Let something happen, and tell the assistant of the rights in it."""
-        at = np.datetime64(int(self.now), "s")
-        event = Event("wiki", len(self.events) + 1, at, kind, subject, payload)
+        """Let something happen, and let the assistant hear of the rights in it."""
+        at, source = np.datetime64(int(self.now), "s"), "wiki"
+        if kind in ("members", "user"):
+            source = DIRECTORY
+        event = Event(source, len(self.events) + 1, at, kind, subject, payload)
         if isinstance(payload, Document):
-            before = self._late.get(subject) or self._kept(subject)
-            if not before or before.container != payload.container:
+            if self._places.get(subject) != payload.container:
                 self.moved[subject] = payload.version
-            self.version[subject], self._late[subject] = payload.version, payload
+            self.version[subject], self._places[subject] = payload.version, payload.container
+        elif kind == "deleted":
+            self._places.pop(subject, None)
         self.events.append(event)
-        self.access.apply([event])
-        if kind == "deleted":
-            self._late.pop(subject, None)
-            self.library.drop(subject)
-            self.desk.cache.forget(subject)
+        self.hear([event])
         if self._open:
             self._remember()
 
-    def _kept(self, document: str) -> Document | None:
-        leaf = self.library.leaves.get(document)
-        return leaf.document if leaf else None
+    def hear(self, events: Sequence[Event]) -> None:
+        """Publish events; the rights in them are read at once."""
+        for event in events:
+            self.feeds[event.source].publish(told([event], self._told))
+        if self._open:
+            self.read_rights()
+
+    def read_rights(self) -> None:
+        """Read the rights of all feeds, as another thread may at any time."""
+        for link in self.links:
+            link.sync(lanes=(ACCESS,))
+
+    def _page(self) -> None:
+        """Change the firm while the feeds are read, if this is such a round."""
+        self._between[0] -= 1
+        if self._between[0] == 0:
+            rng = self.rng
+            user = f"user:{rng.integers(USERS)}"
+            (self.clean_and_share(user) if rng.random() < 0.7 else self.edit())
+            for link in self.links:
+                link.sync()
 
     def _remember(self) -> None:
         """Note who can see each text that is in force."""
@@ -169,10 +220,23 @@ class Hunted:
 
     def arrive(self) -> None:
         """End a round: store all texts that were told, and let what was gained hold."""
-        self.library.take(self._late.values())
-        self._late.clear()
-        self.access.settle()
+        self._applied = self.parts.refresh(self.links, self.library, self._applied)
         self.settled = len(self.events)
+
+    def disturbed(self) -> list[tuple[str, str]]:
+        """End a round in which something happens; return who may now find what is not theirs."""
+        self._between = [int(self.rng.integers(1, 12))]
+        self._applied = self.parts.refresh(self.links, self.library, self._applied)
+        self._between, wrong = [0], []
+        for user in (f"user:{i}" for i in range(USERS)):
+            found = {self.library.chunks[row].article for row in self._rows(user)}
+            found = {self.library.leaves[one.article_id].document.as_told() for one in found}
+            wrong += [(user, one.id) for one in found if not self.may(user, one.id, one.version)]
+        self.arrive()
+        return wrong
+
+    def _rows(self, user: str) -> list[int]:
+        return self.library.visible(user).rows.tolist()
 
     def may(self, user: str, document: str, version: int) -> bool:
         """Say whether a user may see a text."""
@@ -180,11 +244,11 @@ class Hunted:
 
     def shown(self, user: str) -> dict[str, Document]:
         """Return the documents that must be shown, in the version that is stored."""
-        then, told = self._state(self.settled), self.library.leaves.items()
+        then, stored = self._state(self.settled), self.library.leaves.items()
         return {
-            name: leaf.document
-            for name, leaf in told
-            if leaf.document.version >= self.moved[name]
+            name: leaf.document.as_told()
+            for name, leaf in stored
+            if leaf.document.as_told().version >= self.moved[name]
             and self.truth.may_see(user, name)
             and then.may_see(user, name)
         }
@@ -198,8 +262,8 @@ class Hunted:
             f"zq{number}x v{version} topic{a} topic{b} takes {own.integers(2, 60)} days."
             for a, b in (rng.choice(TOPICS, 2, False) for _ in range(2))
         )
-        told = name, title, body, version, at, "user:0", False, container
-        self.tell("document", name, Document(name, "wiki", *told))
+        given = name, title, body, version, at, "user:0", False, container
+        self.tell("document", name, Document(name, "wiki", *given))
 
     # Edits
 
@@ -213,8 +277,8 @@ class Hunted:
         subject = f"wiki:c{rng.integers(CONTAINERS)}" if at_top else f"wiki:d{rng.integers(60)}"
         who = [*self._groups(rng.integers(3)), f"user:{rng.integers(USERS)}"]
         effects = rng.choice(["allow", "deny"], len(who), p=[0.8, 0.2])
-        told = (Grant(subject, one, str(effect)) for one, effect in zip(who, effects, strict=True))
-        self.tell("grants", subject, tuple(told))
+        pairs = zip(who, effects, strict=True)
+        self.tell("grants", subject, tuple(Grant(subject, one, str(how)) for one, how in pairs))
 
     def edit(self) -> None:
         """Change something at random: groups may hold each other, containers may go in a circle."""

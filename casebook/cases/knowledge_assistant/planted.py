@@ -197,7 +197,7 @@ PLANTED: dict[str, Parts] = {
 def over_http(parts: Parts) -> Parts:
     """Return the same assistant behind the routes of the service."""
     desk: Callable = lambda reader: OverHttp(parts.desk(reader))  # noqa: E731
-    return Parts(desk, parts.store, parts.reader, parts.library)
+    return Parts(desk, parts.store, parts.reader, parts.library, parts.refresh)
 
 
 def catches(seeds: Sequence[int], budget: int = 800) -> pd.DataFrame:

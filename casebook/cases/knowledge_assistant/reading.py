@@ -70,7 +70,7 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
     table = pd.DataFrame(rows, columns=names)
     vector = query_vectors(library.embedder, [view.names.masked(question)])[0]
     table["valued"] = table["kind"] != ""
-    table["near"] = library._line_vectors[table["vector"].to_numpy(int)] @ vector
+    table["near"] = library.line_vectors(table["vector"].to_numpy(int)) @ vector
     own = table["near"].where((table["named"] | table["placed"]) & ~table["asks"])
     table["lead"] = table["near"] - (own.max() if own.notna().any() else 0.0)
     for name in ("named", "placed"):

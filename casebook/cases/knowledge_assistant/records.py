@@ -16,7 +16,8 @@ that have those groups as members, and so on. The user sees the document if
 3. no principal of the user is denied on any of them: deny wins at any depth.
 
 Nobody is allowed by default. What is not known hides: a container or a user that no event has told
-of, a chain that goes round in a circle. A user who has left sees nothing from that second on.
+of, a chain that goes round in a circle. A user who leaves sees nothing from the moment at which
+we are told, whatever the clocks say.
 
 Examples
 --------
@@ -35,7 +36,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,27 @@ def moment(text: str | np.datetime64) -> np.datetime64:
                 return at
     except ValueError:
         pass
-    raise ValueError(f"{str(text)[:40]!r} is no time; send UTC as 2025-10-07T10:00:00")
+    raise BadEntry("%s is no time; send UTC as 2025-10-07T10:00:00", str(text))
+
+
+class BadEntry(ValueError):
+    """What a feed has sent is no event.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, with ``%s`` where something stands that was sent.
+    *sent
+
+    Attributes
+    ----------
+    why : str
+        The message without any text that was sent: it is kept where nobody asks who may see it.
+    """
+
+    def __init__(self, what: str, *sent: Any) -> None:
+        super().__init__(what % tuple(repr(one)[:90] for one in sent))
+        self.why = what % tuple(one if type(one) is int else "…" for one in sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +117,10 @@ class Document:
         Whether a change must be searchable in seconds, not in the hour.
     container : str
         ``"wiki:c2"``: what holds it, and passes on its grants.
+    told : int
+        0 as the source sends it. In our copy ``version`` is our own number of the edition, which
+        rises with every one that we take, and this is the source's: a document that is deleted and
+        written again, or a server that is restored, may use a number twice.
     """
 
     id: str
@@ -108,6 +133,15 @@ class Document:
     owner: str
     critical: bool
     container: str
+    told: int = 0
+
+    def edition(self, number: int) -> Document:
+        """Return the document under our own number of its edition."""
+        return replace(self, version=number, told=self.version)
+
+    def as_told(self) -> Document:
+        """Return the document as its source sent it."""
+        return replace(self, version=self.told or self.version, told=0)
 
     @property
     def digest(self) -> str:
@@ -124,6 +158,8 @@ class Grant:
     effect: str
 
 
+#: Fields of a document's payload.
+SENT = tuple(name for name in Document.__slots__ if name not in ("id", "source", "told"))
 Payload = Document | tuple[Grant, ...] | tuple[str, ...] | str | bool | None
 
 
@@ -145,7 +181,8 @@ class Event:
     subject : str
         Document, resource, container, group or user.
     payload : Document, tuple, str, bool or None
-        As :data:`KINDS` says.
+        As :data:`KINDS` says. None for any kind: it could not be read, and what it speaks of is
+        hidden until the next event of its key.
     """
 
     source: str
@@ -165,11 +202,11 @@ def as_json(event: Event) -> dict[str, Any]:
     """Return an event as what a feed sends."""
     payload: Any = event.payload
     if isinstance(payload, Document):
-        payload = {n: getattr(payload, n) for n in Document.__slots__ if n not in ("id", "source")}
+        payload = {name: getattr(payload, name) for name in SENT}
         payload["modified"] = str(payload["modified"])
-    elif event.kind == "grants":
+    elif payload is not None and event.kind == "grants":
         payload = [[grant.principal, grant.effect] for grant in event.payload]
-    elif event.kind == "members":
+    elif payload is not None and event.kind == "members":
         payload = list(event.payload)
     fields = {name: getattr(event, name) for name in ("source", "seq", "kind", "subject")}
     return fields | {"at": str(event.at), "payload": payload}
@@ -185,21 +222,68 @@ def event_of(sent: Mapping[str, Any]) -> Event:
     """
     _need(isinstance(sent, Mapping), "an event is not an object")
     names = {"source", "seq", "at", "kind", "subject", "payload"}
-    _need(set(sent) == names, f"fields {sorted(names ^ set(sent))} are missing or unknown")
+    _need(set(sent) == names, "fields %s are missing or unknown", sorted(names ^ set(sent)))
     source, seq, kind, subject = (sent[name] for name in ("source", "seq", "kind", "subject"))
-    _need(source in (*SOURCES, DIRECTORY), f"source {source!r} is unknown")
-    _need(type(seq) is int and 0 <= seq < 2**53, f"seq {seq!r} is no whole number from 0")
-    _need(kind in KINDS, f"kind {kind!r} is unknown")
+    _need(source in (*SOURCES, DIRECTORY), "source %s is unknown", source)
+    _need(_number(seq, 0), "seq %s is no whole number from 0", seq)
+    _need(isinstance(kind, str) and kind in KINDS, "kind %s is unknown", kind)
     _need(isinstance(subject, str), "subject is no text")
     of_directory = kind in ("members", "user")
     _need((source == DIRECTORY) == of_directory, f"{source} does not send {kind!r}")
     right = PRINCIPAL if of_directory else RESOURCE
-    _need(right.fullmatch(subject) is not None, f"subject {subject[:90]!r} is no {right.pattern}")
+    _need(right.fullmatch(subject) is not None, f"subject %s is no {right.pattern}", subject)
     _need(of_directory or subject.startswith(f"{source}:"), f"{subject} is not of {source}")
     if kind in ("document", "deleted", "container"):
         _need((":c" in subject) == (kind == "container"), f"{subject} is no {kind}")
     at = moment(_text(sent["at"], "at"))
     return Event(source, seq, at, kind, subject, _payload(kind, subject, sent["payload"]))
+
+
+def closing(sent: Any, source: str) -> Event | None:
+    """Return the event that hides what an entry speaks of that is none, as far as one can read it.
+
+    What cannot be read may have been a loss of rights. Nothing else is believed of the entry, and
+    nothing about what is not the feed's own.
+
+    Parameters
+    ----------
+    sent : any value of JSON
+    source : str
+        Of the feed that has sent it.
+
+    Returns
+    -------
+    Event or None
+        With ``seq`` -1 if that cannot be read either.
+
+    Examples
+    --------
+    >>> told = closing({"subject": "wiki:c2", "kind": "grants", "seq": 7}, "wiki")
+    >>> told.kind, told.subject, told.payload, told.seq
+    ('grants', 'wiki:c2', None, 7)
+    >>> closing({"subject": "chat:c2", "kind": "grants", "seq": 7}, "wiki")
+    """
+    subject = sent.get("subject") if isinstance(sent, Mapping) else None
+    right = PRINCIPAL if source == DIRECTORY else RESOURCE
+    if not isinstance(subject, str) or not right.fullmatch(subject):
+        return None
+    if source != DIRECTORY and not subject.startswith(f"{source}:"):
+        return None
+    sort = subject.split(":")[0] if source == DIRECTORY else subject.split(":")[1][0]
+    kind = {"user": "user", "group": "members", "c": "container", "d": "deleted"}[sort]
+    if source != DIRECTORY and sent.get("kind") == "grants":
+        kind = "grants"
+    seq = sent.get("seq")
+    try:
+        at = moment(sent.get("at", ""))
+    except (TypeError, ValueError):
+        at = moment("1970-01-01")
+    return Event(source, seq if _number(seq, 0) else -1, at, kind, subject)
+
+
+def _number(sent: Any, least: int) -> bool:
+    """Say whether it is a whole number that a store and a reader of JSON keep as it is."""
+    return type(sent) is int and least <= sent < 2**53
 
 
 def _payload(kind: str, subject: str, sent: Any) -> Payload:
@@ -213,7 +297,7 @@ def _payload(kind: str, subject: str, sent: Any) -> Payload:
         _need(type(sent) is bool, "payload of a user is not true or false")
         return sent
     if kind == "container":
-        _need(sent == "" or _container_of(subject, sent), f"parent {sent!r} is no container")
+        _need(sent == "" or _container_of(subject, sent), "parent %s is no container", sent)
         return sent
     _need(isinstance(sent, list), f"payload of {kind} is no list")
     if kind == "members":
@@ -222,19 +306,19 @@ def _payload(kind: str, subject: str, sent: Any) -> Payload:
     pairs = all(isinstance(one, list) and len(one) == 2 for one in sent)
     _need(pairs, f"a grant of {subject} is no pair of principal and effect")
     for principal, effect in sent:
-        _need(_principal(principal), f"{principal!r} in a grant of {subject} is no principal")
-        _need(effect in EFFECTS, f"effect {effect!r} of {subject} is neither allow nor deny")
+        _need(_principal(principal), f"%s in a grant of {subject} is no principal", principal)
+        right = isinstance(effect, str) and effect in EFFECTS
+        _need(right, f"effect %s of {subject} is neither allow nor deny", effect)
     return tuple(Grant(subject, principal, effect) for principal, effect in sent)
 
 
 def _document(subject: str, sent: Any) -> Document:
-    names = set(Document.__slots__) - {"id", "source"}
-    _need(isinstance(sent, Mapping) and set(sent) == names, f"{subject} needs {sorted(names)}")
+    right = isinstance(sent, Mapping) and set(sent) == {*SENT}
+    _need(right, f"{subject} needs {sorted(SENT)}")
     for name, most in (("path", LONGEST_LINE), ("title", LONGEST_LINE), ("body", LONGEST_BODY)):
         length = len(_text(sent[name], f"{name} of {subject}"))
         _need(length <= most, f"{name} of {subject} has {length:,} characters, over {most:,}")
-    version = sent["version"]
-    _need(type(version) is int and version >= 1, f"version of {subject} is no number from 1")
+    _need(_number(sent["version"], 1), f"version of {subject} is no number from 1")
     _need(type(sent["critical"]) is bool, f"critical of {subject} is not true or false")
     _need(_principal(sent["owner"]), f"owner of {subject} is no principal")
     _need(_container_of(subject, sent["container"]), f"container of {subject} is none")
@@ -257,10 +341,10 @@ def _text(sent: Any, of: str) -> str:
     try:
         sent.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{of} has half a character") from None
+        raise BadEntry(f"{of} has half a character") from None
     return sent
 
 
-def _need(right: bool, what: str) -> None:
+def _need(right: bool, what: str, *sent: Any) -> None:
     if not right:
-        raise ValueError(what)
+        raise BadEntry(what, *sent)

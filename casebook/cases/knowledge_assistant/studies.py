@@ -27,7 +27,6 @@ from casebook.retrieval.rag_metrics import (
     context_precision,
     context_recall,
     faithfulness,
-    relevance,
 )
 from casebook.retrieval.statements import Statement, contradictions
 from casebook.retrieval.values import same
@@ -187,7 +186,7 @@ def ragas(
     Returns
     -------
     each : DataFrame
-        ``question``, ``kind``, ``fact``, ``faithfulness``, ``relevance``, ``context_precision``,
+        ``question``, ``kind``, ``fact``, ``faithfulness``, ``context_precision``,
         ``context_recall``, ``right``.
     judge : DataFrame
         As of :func:`.bias`: faithfulness, taken for correctness, against the known label.
@@ -203,11 +202,10 @@ def ragas(
         flags = [(name, one["fact"]) in labels for name in names]
         precise = context_precision(flags), context_recall({*names}, one["support"])
         faithful = faithfulness(held.quote, context, looked[n].question)
-        about = n, one["kind"], one["fact"], looked[n].question, held.quote
+        about = n, one["kind"], one["fact"]
         rows.append((*about, faithful, *precise, float(graded(one, held))))
-    columns = ["question", "kind", "fact", "asked", "answer", "faithfulness", "context_precision"]
+    columns = ["question", "kind", "fact", "faithfulness", "context_precision"]
     each = pd.DataFrame(rows, columns=[*columns, "context_recall", "right"])
-    each["relevance"] = relevance(library.embedder, each.pop("asked"), each.pop("answer"))
     judge = bias(each["faithfulness"], each["right"], each["fact"], each["kind"])
     return each, judge
 
