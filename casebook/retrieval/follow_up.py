@@ -86,11 +86,15 @@ class Names:
 
     def expanded(self, question: str) -> str:
         """Return a question with the name beside each code name, and the other way round."""
+        more = [one for one in self.called(question) if one.casefold() not in question.casefold()]
+        return " ".join([question, *more])
+
+    def called(self, text: str) -> list[str]:
+        """Return the names and code names of the teams that a text names."""
         both = defaultdict(list)
         for code, name in self.code_names.items():
             both[name].append(code)
-        more = [word for name in self.subjects(question) for word in (name, *both[name])]
-        return " ".join([question, *(w for w in more if w.casefold() not in question.casefold())])
+        return [word for name in self.subjects(text) for word in (name, *both[name])]
 
 
 def code_names(

@@ -13,22 +13,16 @@ Examples
 ('9 days', '7 days')
 >>> [one.value for one in contradictions([old, new], old)]
 ['9 days']
->>> kinds = Kinds.of([("when does it start", "time"), ("who signs", "name")])
->>> max(kinds("when does the shift end"), key=kinds("when does the shift end").get)
-'time'
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.values import KINDS, same
+from casebook.retrieval.values import same
 
 #: Ways to settle a contradiction.
 POLICIES = ("surest", "newest version", "newest text", "majority", "in force")
@@ -71,42 +65,6 @@ class Statement:
     def text_of(self) -> tuple[str, int]:
         """The text that it stands in: document and version, as rights are asked about it."""
         return self.document, self.version
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """Which kind of value a question asks for, by its words: naive Bayes, learned from examples.
-
-    Attributes
-    ----------
-    counts : mapping of str to mapping of str to int
-        Kind → word → questions.
-    """
-
-    counts: Mapping[str, Mapping[str, int]]
-
-    @classmethod
-    def of(cls, examples: Iterable[tuple[str, str]]) -> Kinds:
-        """Learn from questions, without names of teams, and the kinds of their answers."""
-        counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
-        for question, kind in examples:
-            counts[kind].update({"": 1} | dict.fromkeys(terms_of(question, "en"), 1))
-        return cls({kind: dict(found) for kind, found in counts.items()})
-
-    def fit(self, lines: pd.DataFrame, question: str) -> pd.Series:
-        """Return how well the kind of each line's value fits a question."""
-        return lines["kind"].map(self(question)).astype(float)
-
-    def __call__(self, question: str) -> dict[str, float]:
-        """Return the probability of each kind; '' has none."""
-        terms, scores = set(terms_of(question, "en")), {}
-        for kind, found in self.counts.items():
-            seen = found.get("", 0)
-            shares = [(found.get(term, 0) + 0.1) / (seen + 1) for term in terms]
-            scores[kind] = float(np.log(shares).sum() + np.log(seen + 0.5))
-        most = max(scores.values())
-        weights = {kind: np.exp(score - most) for kind, score in scores.items()}
-        return {kind: float(w / sum(weights.values())) for kind, w in weights.items()} | {"": 0.0}
 
 
 def settled(

@@ -43,6 +43,20 @@ _FORMS = {
 }
 _FORMS = {kind: re.compile(form, re.IGNORECASE) for kind, form in _FORMS.items()}
 KINDS = (*_FORMS, "name", "count")
+#: How a question asks → kinds of values that answer it.
+_ASKS = {
+    r"\bwho(?:m|se)?\b": ("name", "code"),
+    r"\bwhere\b": ("name",),
+    r"\bwhat (?:day|time)\b|\b(?:at|from) (?:what|which) (?:hour|time)\b": ("time", "day and time"),
+    r"\bwhen\b": ("time", "day and time", "span"),
+    r"\bhow (?:long|soon|early|late|often|fast|quickly|frequently)\b": ("span",),
+    r"\bhow much (?:time|notice)\b": ("span",),
+    r"\bhow many\b": ("count", "span"),
+    r"\bhow much\b|\b(?:amount|sum|price|cost|fee)\b": ("money", "share"),
+    r"\b(?:share|rate|portion|percentage|fraction|proportion)\b": ("share",),
+    r"\b(?:identifier|code|number)\b": ("code",),
+}
+_ASKS = {re.compile(form, re.IGNORECASE): kinds for form, kinds in _ASKS.items()}
 _COUNT = re.compile(r"\b\d+\b")
 _HEDGE = re.compile(
     r"\b(?:i heard|heard (?:at|that|from)|told me|pretty sure|apparently|rumou?rs?|supposedly"
@@ -101,6 +115,15 @@ def kind_of(value: str) -> str:
         if form.fullmatch(value):
             return kind
     return ("count" if value.isdigit() else "name") if value else ""
+
+
+def asked_kinds(question: str) -> frozenset[str]:
+    """Return the kinds of values that a question may ask for; none where its words do not tell.
+
+    >>> sorted(asked_kinds("How early must I ask?")), sorted(asked_kinds("What about it?"))
+    (['span'], [])
+    """
+    return frozenset(k for form, kinds in _ASKS.items() if form.search(question) for k in kinds)
 
 
 def _names(known: frozenset[str], flat: str) -> str:

@@ -30,11 +30,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from casebook.retrieval.lexical import K1, B
+from casebook.retrieval.text import words
 
 #: Characters of a word, at most.
 LONGEST = 64
@@ -54,6 +55,11 @@ def short_words(text: str) -> str:
     """
     read = unicodedata.normalize("NFKC", text).casefold()
     return _LONG.sub(r"\g<0> ", read) if _LONG.search(read) else text
+
+
+def counted(text: str) -> list[str]:
+    """Return the words of an English text as they are counted, long ones cut."""
+    return words(short_words(text), "en")
 
 
 class VisibleBM25:
@@ -169,3 +175,20 @@ class VisibleBM25:
             before = self._held.get(term, none)
             self._held[term] = np.concatenate([before, np.array(fresh, np.int64)])
         return self._held.get(term, none)
+
+    def holding(self, terms: Collection[str], mask: np.ndarray) -> np.ndarray:
+        """Return the visible passages that hold all of some terms, as a mask; none without terms.
+
+        Parameters
+        ----------
+        terms : collection of str
+        mask : ndarray of bool, shape (passages,)
+
+        Returns
+        -------
+        ndarray of bool, shape (passages,)
+        """
+        found = np.zeros(len(mask), np.int64)
+        for term in {*terms}:
+            found[self.rows(term)[:, 0]] += 1
+        return mask & (found == len({*terms})) & bool(terms)

@@ -11,7 +11,6 @@ from casebook.cases.knowledge_assistant.library import Library, Mix
 from casebook.cases.knowledge_assistant.reading import FEATURES
 from casebook.cases.knowledge_assistant.records import Document, Event, Grant, moment
 from casebook.retrieval.dense import Hashed
-from casebook.retrieval.statements import Kinds
 
 NOON = moment("2026-03-02T12:00:00")
 START = moment("2025-01-01")
@@ -20,8 +19,7 @@ HEAD = {
     "mean": dict.fromkeys(FEATURES, 0.0),
     "sd": dict.fromkeys(FEATURES, 1.0),
     "weight": dict.fromkeys(FEATURES, 0.0)
-    | {"near": 40.0, "named": 3.0, "placed": 3.0, "other": -3.0, "asks": -9.0, "valued": 4.0}
-    | {"intercept": -28.2},
+    | {"near": 40.0, "other": -3.0, "intercept": -21.2},
 }
 OF = "The weekly of Test Bench is on "
 TEXTS = {
@@ -58,7 +56,7 @@ class Office:
         self.library = Library(self.access, Hashed(384), ["Test Bench", "Identity"])
         for name in TEXTS:
             self.write(name)
-        learned = Learned(HEAD, Kinds.of([]), mix=Mix(0.5), policy="in force", threshold=0.5)
+        learned = Learned(HEAD, mix=Mix(0.5), policy="in force", threshold=0.5)
         self.assistant = Assistant(self.library, learned)
         self.desk = Desk(self.assistant)
 

@@ -10,7 +10,6 @@ from casebook.cases.knowledge_assistant.desk import UNKNOWN, Citation, NotFound
 from casebook.cases.knowledge_assistant.library import Mix
 from casebook.cases.knowledge_assistant.records import moment
 from casebook.llm import Scripted
-from casebook.retrieval.statements import Kinds
 
 WEEKLY = "When is the weekly of Test Bench?"
 CODE = "What is the archive code of Identity?"
@@ -60,7 +59,7 @@ def test_a_document_saved_as_it_was_is_not_fresh():
 
 def test_unsure_is_unknown():
     office = Office()
-    learned = Learned(HEAD, Kinds.of([]), mix=Mix(0.5), threshold=0.9999)
+    learned = Learned(HEAD, mix=Mix(0.5), threshold=0.9999)
     assert Assistant(office.library, learned).answer("user:ann", CODE, NOON).held is None
 
 

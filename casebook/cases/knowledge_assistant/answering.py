@@ -3,7 +3,8 @@
 :class:`Assistant` rewrites the turn, finds passages under the user's rights, reads their lines and
 settles what they state. An answer is made of pieces, each with the documents that it quotes, so
 that whoever shows it asks about them again (:mod:`.showing`). Who contradicts the answer is shown
-beside it, with title and date. Where the answer is too unsure to be worth its risk, it is
+beside it, with title and date. Where the answer is too unsure to be worth its risk, lines that may
+state it are quoted instead, and who asked chooses; where there is none of these, it is
 :data:`UNKNOWN`: one text, whether nobody knows, or somebody whom this user may not read.
 
 The words are quotations (the extractive reader). A language model may word them
@@ -31,7 +32,7 @@ from casebook.evaluate.abstain import probability
 from casebook.llm import ChatModel
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.grounded import Prompt, Source, judged, write
-from casebook.retrieval.statements import Kinds, Statement, contradictions, settled
+from casebook.retrieval.statements import Statement, contradictions, settled
 from casebook.retrieval.values import same
 from casebook.serving.showing import Piece
 
@@ -46,17 +47,40 @@ PROMPT = Prompt(
 )
 
 
+#: Lines that are quoted where no answer is sure enough, and a chance that no line has.
+QUOTED, NEVER = 5, 1.01
+UNSURE = Piece("I am not sure. One of these may say it:")
+
+
 @dataclass(frozen=True)
 class Learned:
-    """What was learned on the tuning facts: heads of lines and of answers, and what is chosen."""
+    """What was learned on the tuning facts, and what was chosen on the validation facts.
+
+    Attributes
+    ----------
+    topic, right : mapping
+        Heads of lines and of answers; see :func:`.fit_head`.
+    usual : tuple of float
+        Mean vector of the tuning questions.
+    mix : Mix
+    policy : str
+        Which statement holds; see :data:`.POLICIES`.
+    least : float
+        Chance from which a line is on topic.
+    threshold : float
+        Chance from which an answer is given.
+    quotes : float
+        Chance from which a line is quoted where no answer is given.
+    """
 
     topic: Mapping[str, Mapping[str, float]]
-    kinds: Kinds
+    usual: tuple[float, ...] = ()
     right: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mix: Mix = field(default_factory=Mix)
     policy: str = "in force"
     least: float = ON_TOPIC
     threshold: float = 0.5
+    quotes: float = NEVER
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,7 @@ class Judged(Answer):
     Attributes
     ----------
     held : Statement or None
-        What is answered; None for "I don't know".
+        What is answered; None where lines are quoted, and for "I don't know".
     against : tuple of Statement
         Newest statement of each other value.
     sure : float
@@ -100,29 +124,29 @@ class Assistant:
         """Answer a question that stands by itself."""
         learned = self.learned
         with self.library.steady():
-            read, said = self.found(user, question, now)
+            read, said, quoted = self.found(user, question, now)
             held = settled(said, learned.policy, now, modified(self.library, said))
         sure = sureness(said, held, learned, now)
         if held is None or sure < learned.threshold:
-            return Judged((UNKNOWN,), read=read, sure=sure)
+            lines = [_quoted(one, n) for n, one in enumerate(quoted, 1)]
+            pieces = (UNSURE, *lines) if quoted else (UNKNOWN,)
+            return Judged(pieces, _cited(quoted), read, sure=sure)
         against = tuple(contradictions(said, held))
-        cited = tuple(
-            Citation(s.document, s.version, s.quote[:LONGEST_ANCHOR], s.start)
-            for s in (held, *against)
-        )
+        cited = _cited([held, *against])
         first, tokens = self.worded(question, said, held)
         pieces = (first, *_beside(held, against))
         return Judged(pieces, cited, read, tokens, held, against, sure)
 
     def found(
         self, user: str, question: str, now: np.datetime64
-    ) -> tuple[tuple[tuple[str, int], ...], list[Statement]]:
-        """Return the texts that are read, and what they state of the asked thing."""
+    ) -> tuple[tuple[tuple[str, int], ...], list[Statement], list[Statement]]:
+        """Return the texts that are read, what they state on topic, and what may be quoted."""
         passages, lines = reranked(self.library, user, question, self.learned, now)
-        top = passages["document"].head(READ)
+        lines = lines[lines["document"].isin(top := passages["document"].head(READ))]
         read = tuple(zip(top, self.library.versions([*top]), strict=True))
-        least = self.learned.least
-        return read, statements(self.library, user, lines[lines["document"].isin(top)], least)
+        least, quotes = self.learned.least, self.learned.quotes
+        said = statements(self.library, user, lines, least)
+        return read, said, statements(self.library, user, lines, quotes)[:QUOTED]
 
     def worded(
         self, question: str, said: Sequence[Statement], held: Statement
@@ -170,8 +194,7 @@ def reranked(
         As of :func:`.evidence`, with ``sure``.
     """
     found = library.ranked(library.signals(user, question, now), Mix(learned.mix.dense))
-    lines = evidence(library, user, question, found)
-    lines["fits"] = learned.kinds.fit(lines, library.view(user).names.masked(question))
+    lines = evidence(library, user, question, found, learned.usual)
     lines["sure"] = surest(lines, learned.topic)
     return in_order(found, lines, learned.mix), lines
 
@@ -196,8 +219,11 @@ def order_of(found: pd.DataFrame, lines: pd.DataFrame, mix: Mix) -> tuple[np.nda
 def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dict[str, float]:
     """Return what tells how sure an answer is: by these the threshold is learned."""
     agree = [one for one in said if same(one.value, held.value)]
+    others = [one.sure for one in said if not same(one.value, held.value)]
     return {
         "sure": held.sure,
+        "odds": float(np.log(held.sure + 1e-6) - np.log1p(1e-6 - held.sure)),
+        "rival": max(others, default=0.0),
         "agree": float(np.log(len(agree))),
         "against": float(np.log1p(len(said) - len(agree))),
         "hearsay": float(held.hearsay),
@@ -205,6 +231,17 @@ def signs(said: Sequence[Statement], held: Statement, now: np.datetime64) -> dic
         "chat": float(held.source == "chat"),
         "wiki": float(held.source == "wiki"),
     }
+
+
+def _cited(said: Sequence[Statement]) -> tuple[Citation, ...]:
+    return tuple(Citation(*s.text_of, s.quote[:LONGEST_ANCHOR], s.start) for s in said)
+
+
+def _quoted(one: Statement, n: int) -> Piece:
+    """Return a line that may say what was asked, with its source and date."""
+    heard = ", only heard" if one.hearsay else ""
+    text = f" {one.quote} [{n}] ({one.title}, {str(one.since)[:10]}{heard})"
+    return Piece(text, (one.text_of,))
 
 
 def _beside(held: Statement, against: Sequence[Statement]) -> tuple[Piece, ...]:

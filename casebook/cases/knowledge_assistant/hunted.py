@@ -43,7 +43,6 @@ from casebook.cases.knowledge_assistant.world import State
 from casebook.cases.knowledge_assistant.world.sources import ACCESS, told
 from casebook.retrieval.chunks import Chunker
 from casebook.retrieval.filtered import Visible
-from casebook.retrieval.statements import Kinds
 from casebook.serving.deltas import Feed, Page
 
 #: Words of the texts and questions, and users, groups, containers and documents of a firm.
@@ -77,7 +76,7 @@ def judging(library: Library) -> Assistant:
     plain = dict.fromkeys(FEATURES, 0.0)
     weight = plain | {"near": 8.0, "intercept": -2.0}
     head = {"mean": plain, "sd": dict.fromkeys(FEATURES, 1.0), "weight": weight}
-    return Assistant(library, Learned(head, Kinds.of([]), mix=Mix(0.5, 0.1), threshold=0.0))
+    return Assistant(library, Learned(head, mix=Mix(0.5, 0.1), threshold=0.0))
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from casebook.cases.knowledge_assistant import value
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.access import Access
 from casebook.cases.knowledge_assistant.answering import (
+    NEVER,
+    QUOTED,
     Learned,
     in_order,
     modified,
@@ -31,6 +35,7 @@ from casebook.cases.knowledge_assistant.library import CHUNKERS, READ, Library, 
 from casebook.cases.knowledge_assistant.reading import (
     FEATURES,
     evidence,
+    statement,
     statements,
     surest,
 )
@@ -39,24 +44,26 @@ from casebook.cases.knowledge_assistant.world.writing import ATTRIBUTES
 from casebook.evaluate.abstain import cost_curve, fit_head
 from casebook.evaluate.intervals import by_cluster
 from casebook.retrieval.chunks import Chunker
-from casebook.retrieval.dense import Embedder
+from casebook.retrieval.dense import Embedder, query_vectors
 from casebook.retrieval.follow_up import standalone
 from casebook.retrieval.lexical import FaqSearch
-from casebook.retrieval.statements import POLICIES, Kinds, Statement, settled
+from casebook.retrieval.statements import POLICIES, Statement, settled
 from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.values import same, value_of
+from casebook.retrieval.values import same
 
 #: Sides to which the attributes are dealt, in turn.
 SPLITS = ("tune", "test", "tune", "test", "validation")
 RUNGS = (
     *("keywords per source", "BM25", "vectors", "hybrid", "+ rerank", "+ freshness"),
-    *("answers, keywords", "answers, BM25", "answers, always", "answers"),
+    *("quotations, keywords", "quotations, BM25"),
+    *("answers, always", "answers or silence", "answers or quotations"),
 )
 MEASURES = ("recall", "first", "right")
 MIXES = tuple(np.round(np.arange(0, 1.01, 0.1), 1))
 PRIORS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 LEASTS = (0.5, 0.3, 0.15, 0.7)
 HALF_LIVES = (60.0, 180.0, 540.0)
+QUOTES = (NEVER, 0.3, 0.1, 0.03, 0.01, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,14 @@ class Setting:
     world: worlds.World
     library: Library
     asked: pd.DataFrame
+
+    @cached_property
+    def labels(self) -> dict[tuple[str, str], set[int]]:
+        """Facts that a line of a document states, by document and anchor."""
+        found: dict[tuple[str, str], set[int]] = {}
+        for one in self.world.statements.itertuples():
+            found.setdefault((one.document, one.anchor), set()).add(one.fact)
+        return {key: facts for key, facts in found.items() if key[0] in self.library.leaves}
 
     @property
     def now(self) -> np.datetime64:
@@ -122,14 +137,6 @@ def split_of(attributes: pd.Series) -> pd.Series:
     return attributes.map(sides)
 
 
-def told(world: worlds.World, documents: Mapping[str, Document]) -> dict[tuple[str, str], set[int]]:
-    """Return the facts that a line of a document states, by document and anchor: the labels."""
-    found: dict[tuple[str, str], set[int]] = {}
-    for one in world.statements.itertuples():
-        found.setdefault((one.document, one.anchor), set()).add(one.fact)
-    return {key: facts for key, facts in found.items() if key[0] in documents}
-
-
 @dataclass(eq=False)
 class Looked:
     """What a question found: its signals, the 50 best passages, and their lines with labels."""
@@ -150,13 +157,14 @@ def signals_of(setting: Setting, questions: Sequence[str] | None = None) -> list
     return found
 
 
-def look(setting: Setting, found: Sequence[tuple], mix: Mix) -> list[Looked]:
+def look(
+    setting: Setting, found: Sequence[tuple], mix: Mix, usual: Sequence[float] = ()
+) -> list[Looked]:
     """Read the lines of each question's passages; ``right`` are those that state the fact."""
-    library, looked = setting.library, []
-    labels = told(setting.world, {name: leaf.document for name, leaf in library.leaves.items()})
+    library, looked, labels = setting.library, [], setting.labels
     for (question, signals), one in zip(found, setting.asked.itertuples(), strict=True):
         passages = library.ranked(signals, mix)
-        lines = evidence(library, one.user, question, passages)
+        lines = evidence(library, one.user, question, passages, usual)
         pairs = zip(lines["document"], lines["line"].astype(int), strict=True)
         quotes = [(name, library.leaves[name].lines[k].quote) for name, k in pairs]
         lines["right"] = [one.fact in labels.get(key, ()) for key in quotes]
@@ -173,7 +181,7 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     found : sequence
         As of :func:`signals_of`.
     costs : mapping of str to float
-        Of an answer that is ``right`` or ``wrong``, and of ``unknown``.
+        Of each of :data:`~.value.OUTCOMES`.
 
     Returns
     -------
@@ -186,15 +194,18 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     """
     trial = _Trial(setting)
     mix = Mix(trial.best("dense", MIXES, lambda w, n: trial.hybrid(found[n][1], w, n)))
-    looked = trial.looked = look(setting, found, mix)
-    kinds, head = learn_topic(setting, looked)
+    usual = usual_of(setting, found)
+    looked = trial.looked = look(setting, found, mix, usual)
+    head = learn_topic(setting, looked)
     priors = [(0.0, 180.0), *((w, h) for w in PRIORS[1:] for h in HALF_LIVES)]
     fresh, half_life = trial.best("freshness", priors, lambda p, n: trial.fresh(mix, p, n))
     mix = replace(mix, fresh=fresh, half_life=half_life)
-    learned = Learned(head, kinds, mix=mix, threshold=0.0)
+    learned = Learned(head, usual, mix=mix, threshold=0.0)
     ways = [(policy, least) for least in LEASTS for policy in POLICIES]
     policy, least = trial.best("answers", ways, lambda way, n: trial.answers(learned, *way, n))
     learned = replace(learned, policy=policy, least=least)
+    quotes = trial.best("quotations", QUOTES, lambda q, n: trial.quotes(learned, q, costs, n))
+    learned = replace(learned, quotes=quotes)
     learned, curve = learn_threshold(setting, looked, learned, costs)
     costs_of = curve[["threshold", "cost_eur"]].to_numpy()
     tried = [*trial.tried, *(("threshold", str(t), -c) for t, c in costs_of)]
@@ -240,39 +251,36 @@ class _Trial:
         made = settled(said, policy, self.setting.now, modified(self.setting.library, said))
         return float(graded(self.asked.iloc[n], made))
 
+    def quotes(self, learned: Learned, least: float, costs: Mapping[str, float], n: int) -> float:
+        """Return what quotations from a chance on cost, with another sign."""
+        how = replace(learned, quotes=least)
+        return -costs[quoted(self.setting, self.looked[n], how, n)]
+
 
 def applied(setting: Setting, found: Sequence[tuple], learned: Learned) -> list[Looked]:
     """Read what was found as what was learned elsewhere reads it: nothing of this world is used."""
-    looked = look(setting, found, Mix(learned.mix.dense))
-    for one, user in zip(looked, setting.asked["user"], strict=True):
-        masked = setting.library.view(user).names.masked(one.question)
-        one.lines["fits"] = learned.kinds.fit(one.lines, masked)
+    looked = look(setting, found, Mix(learned.mix.dense), learned.usual)
+    for one in looked:
         one.lines["sure"] = surest(one.lines, learned.topic)
     return looked
 
 
-def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict]:
-    """Return kinds and head of lines, from the tuning questions; fill in ``fits`` and ``sure``.
-
-    A tuning question gets both from the questions about other attributes, as a test question does.
-    """
-    asked, view = setting.asked, setting.library.view
-    masked = [
-        view(user).names.masked(one.question)
-        for user, one in zip(asked["user"], looked, strict=True)
-    ]
+def usual_of(setting: Setting, found: Sequence[tuple]) -> tuple[float, ...]:
+    """Return the mean vector of the tuning questions, without the names of teams."""
+    asked, library = setting.asked, setting.library
     rows = np.flatnonzero(asked["split"] == "tune")
-    examples = []
-    for n in rows:
-        kinds = looked[n].lines.loc[looked[n].lines["right"], "kind"]
-        kinds = kinds[kinds != ""]
-        if len(kinds):
-            examples.append((asked["attribute"].iat[n], masked[n], kinds.mode().iat[0]))
-    kinds = Kinds.of((question, kind) for _, question, kind in examples)
-    for n, one in enumerate(looked):
-        own = asked["attribute"].iat[n]
-        others = Kinds.of((q, k) for about, q, k in examples if about != own)
-        one.lines["fits"] = others.fit(one.lines, masked[n])
+    views = [library.view(user) for user in asked["user"].iloc[rows]]
+    masked = [one.names.masked(found[n][0]) for n, one in zip(rows, views, strict=True)]
+    return tuple(query_vectors(library.embedder, masked).mean(axis=0).round(6).tolist())
+
+
+def learn_topic(setting: Setting, looked: Sequence[Looked]) -> dict:
+    """Return the head of lines, from the tuning questions; fill in ``sure``.
+
+    A tuning question gets it from the questions about other attributes, as a test question does.
+    """
+    asked = setting.asked
+    rows = np.flatnonzero(asked["split"] == "tune")
     lines = pd.concat([looked[n].lines.assign(about=asked["attribute"].iat[n]) for n in rows])
     right = lines["right"].to_numpy(bool)  # who sees nothing has no line, and no type of one
     head, crossed = fit_head(lines[[*FEATURES]], right, lines["about"], 1.0)
@@ -280,37 +288,64 @@ def learn_topic(setting: Setting, looked: Sequence[Looked]) -> tuple[Kinds, dict
     for n, one in enumerate(looked):
         own = crossed[ends[n] - len(one.lines) : ends[n]] if n in ends else None
         one.lines["sure"] = surest(one.lines, head) if own is None else own
-    return kinds, head
+    return head
 
 
 def learn_threshold(
     setting: Setting, looked: Sequence[Looked], learned: Learned, costs: Mapping[str, float]
 ) -> tuple[Learned, pd.DataFrame]:
-    """Learn how sure an answer is, and from where on it is worth its risk, on the tuning facts."""
-    rows, signs_, right = np.flatnonzero(setting.asked["split"] == "tune"), [], []
-    facts, about = [], []
-    for n in rows:
+    """Learn how sure an answer is, and from where on it is worth its risk, on the tuning facts.
+
+    Below the threshold lines are quoted, so that an answer is compared with what these would have
+    told the same person.
+    """
+    rows = []
+    for n in np.flatnonzero(setting.asked["split"] == "tune"):
         held, said = settle(setting, looked[n], learned, n)
         if held is not None:
-            signs_.append(signs(said, held, setting.now))
-            right.append(graded(setting.asked.iloc[n], held))
-            facts.append(setting.asked["fact"].iat[n])
-            about.append(setting.asked["attribute"].iat[n])
-    if len(set(facts)) < 10 or len(set(right)) < 2:
-        raise ValueError(f"answers to {len(set(facts))} tuning facts: ask more questions.")
-    head, crossed = fit_head(pd.DataFrame(signs_), np.array(right), about)
+            one = setting.asked.iloc[n]
+            about = one["fact"], one["attribute"], quoted(setting, looked[n], learned, n)
+            rows.append((signs(said, held, setting.now), graded(one, held), *about))
+    told = pd.DataFrame(rows, columns=["signs", "right", "fact", "about", "instead"])
+    right = told["right"].to_numpy(bool)
+    if told["fact"].nunique() < 10 or len({*right}) < 2:
+        raise ValueError(f"answers to {told['fact'].nunique()} tuning facts: ask more questions.")
+    head, crossed = fit_head(pd.DataFrame([*told["signs"]]), right, [*told["about"]])
     labels = pd.Series(np.where(right, "right", "wrong"))
-    curve = cost_curve(crossed, labels, pd.Series(costs), "unknown", ["right"])
+    curve = cost_curve(crossed, labels, pd.Series(costs), [*told["instead"]], ["right"])
     threshold = float(curve["threshold"].iat[int(curve["cost_eur"].argmin())])
     return replace(learned, right=head, threshold=threshold), curve
 
 
 def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     """Return the statement that holds and all on topic, as :meth:`.Assistant.answer` does."""
-    library, user = setting.library, setting.asked["user"].iat[n]
-    top = in_order(one.passages, one.lines, learned.mix)["document"].head(READ)
-    said = statements(library, user, one.lines[one.lines["document"].isin(top)], learned.least)
-    return settled(said, learned.policy, setting.now, modified(library, said)), said
+    said = _stated(setting, one, learned, n, learned.least)
+    return settled(said, learned.policy, setting.now, modified(setting.library, said)), said
+
+
+def _stated(setting: Setting, one: Looked, learned: Learned, n: int, least: float) -> list:
+    user, top = setting.asked["user"].iat[n], in_order(one.passages, one.lines, learned.mix)
+    lines = one.lines[one.lines["document"].isin(top["document"].head(READ))]
+    return statements(setting.library, user, lines, least)
+
+
+def quoted(setting: Setting, one: Looked, learned: Learned, n: int) -> str:
+    """Return what becomes of a question whose lines are quoted: :func:`taken`, or unknown."""
+    said = _stated(setting, one, learned, n, learned.quotes)[:QUOTED]
+    return taken(setting, said, n) if said else "unknown"
+
+
+def taken(setting: Setting, said: Sequence[Statement], n: int) -> str:
+    """Return found, misled or vain: what somebody takes from quotations who sees which answer.
+
+    This person knows what is asked about and not what is true: of the quotations that state it,
+    the one in force is taken (:func:`~.statements.settled`).
+    """
+    question, labels = setting.asked.iloc[n], setting.labels
+    told = [s for s in said if question["fact"] in labels.get((s.document, s.quote), ())]
+    if not told:
+        return "vain"
+    return "found" if graded(question, settled(told, "in force", setting.now)) else "misled"
 
 
 def graded(question: pd.Series, held: Statement | str | None) -> bool:
@@ -358,9 +393,9 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
     -------
     DataFrame
         ``question``, ``kind``, ``split``, ``fact``, ``rung``. Of a ranking ``recall`` (at 10) and
-        ``first`` (:func:`true_first`), of answers ``right`` (the value is; where nothing can be
-        known, that nothing is said) and ``outcome``: right, wrong, or unknown where nothing is
-        said. What a rung has not is missing. Keywords and BM25 answer by :func:`first_value`.
+        ``first`` (:func:`true_first`), of answers ``outcome`` (of :data:`~.value.OUTCOMES`) and
+        ``right``: the value is right or found; where nothing can be known, no value is told or
+        taken. What a rung has not is missing. Keywords and BM25 quote by :func:`plain_lines`.
         Every rung is asked the same question: complete, with the code names of its teams.
     """
     keywords, library, rows = Keywords(setting), setting.library, []
@@ -372,31 +407,44 @@ def rungs(setting: Setting, looked: Sequence[Looked], learned: Learned) -> pd.Da
         for rung, names in ranked.items():
             found = recall_at(names, one.support), true_first(names, one.support, one.against)
             rows.append((*about, rung, *found, np.nan, ""))
-        held, said = settle(setting, looked[n], learned, n)
-        sure = sureness(said, held, learned, setting.now)
-        answers = dict.fromkeys(RUNGS[-2:], held.value if held else "")
-        if sure < learned.threshold:
-            answers[RUNGS[-1]] = ""
-        for rung, name in zip(RUNGS[-4:-2], RUNGS[:2], strict=True):
-            answers[rung] = first_value(library, one.user, looked[n].question, ranked[name])
-        for rung in RUNGS[-4:]:
-            right = graded(setting.asked.iloc[n], answers[rung])
-            outcome = ("right" if right else "wrong") if answers[rung] else "unknown"
-            rows.append((*about, rung, np.nan, np.nan, float(right), outcome))
+        ends = _outcomes(setting, looked[n], learned, n)
+        for rung, name in zip(RUNGS[6:8], RUNGS[:2], strict=True):
+            said = plain_lines(library, one.user, asked, ranked[name])
+            ends[rung] = taken(setting, said, n) if said else "unknown"
+        for rung in RUNGS[6:]:
+            right = ends[rung] in (("right", "found") if one.support else ("unknown", "vain"))
+            rows.append((*about, rung, np.nan, np.nan, float(right), ends[rung]))
     names = ["question", "kind", "split", "fact", "rung", *MEASURES, "outcome"]
     return pd.DataFrame(rows, columns=names)
 
 
-def first_value(library: Library, user: str, question: str, names: Sequence[str]) -> str:
-    """Return what a plain reader takes from a ranking: a value of its first document, or ''.
+def _outcomes(setting: Setting, one: Looked, learned: Learned, n: int) -> dict[str, str]:
+    """Return what becomes of a question by each rung that answers."""
+    held, said = settle(setting, one, learned, n)
+    sure = sureness(said, held, learned, setting.now)
+    answer = "right" if graded(setting.asked.iloc[n], held) else "wrong"
+    answer = answer if held else "unknown"
+    silent = answer if sure >= value.threshold() else "unknown"
+    unsure = quoted(setting, one, learned, n)
+    last = answer if held and sure >= learned.threshold else unsure
+    return dict(zip(RUNGS[-3:], (answer, silent, last), strict=True))
 
-    Of the lines that state a value, it is the one that shares most words with the question.
+
+def plain_lines(
+    library: Library, user: str, question: str, names: Sequence[str]
+) -> list[Statement]:
+    """Return what a search page shows of its first documents.
+
+    Of each it is the line with a value that shares most words with the question.
     """
-    asked, known = {*terms_of(question, "en")}, library.view(user).known
-    lines = [line.text for name in names[:1] for line in library.leaves[name].lines]
-    stating = [text for text in lines if value_of(text, known)]
-    best = max(stating, key=lambda text: len(asked & {*terms_of(text, "en")}), default="")
-    return value_of(best, known)
+    asked, known, found = {*terms_of(question, "en")}, library.view(user).known, []
+    for name in names[:QUOTED]:
+        leaf = library.leaves[name]
+        stating = [line for line in leaf.lines if library.view(user).kind(line.text)]
+        if stating:
+            best = max(stating, key=lambda line: len(asked & {*terms_of(line.text, "en")}))
+            found.append(statement(leaf, best, known, 0.0))
+    return found
 
 
 def _rankings(setting: Setting, one: Looked, learned: Learned) -> dict[str, list[str]]:

@@ -43,8 +43,7 @@ from casebook.retrieval.follow_up import Names
 from casebook.retrieval.lexical import top
 from casebook.retrieval.lines import Line, lines_of
 from casebook.retrieval.taught import Lesson, Taught, lesson_of
-from casebook.retrieval.text import words as terms_of
-from casebook.retrieval.visible_words import VisibleBM25, short_words
+from casebook.retrieval.visible_words import VisibleBM25, counted
 from casebook.retrieval.weights import scaled
 from casebook.serving.pulse import Lags
 from casebook.serving.rights import NOWHERE, Sight
@@ -62,8 +61,8 @@ SPARE, MOST = 64, 50_000
 #: Stands in the row of a passage that is gone.
 GONE = Chunk(Article("", 0, "en", "", "", pd.NaT, pd.NaT), "", 0, 0)
 _BLANKS = re.compile(r"(?<![ \t])[ \t]{50,}")
-#: Passages that go on to the reader's ranking, and those that it reads.
-DEPTH, READ = 50, 8
+#: Passages of each way to search, documents whose lines are scored, and documents that are read.
+DEPTH, MOST_READ, READ = 50, 100, 8
 DAY = np.timedelta64(86_400, "s")
 
 
@@ -256,7 +255,7 @@ class Library:
         titled = [(document.title, line.text) for line in lines]
         points = [line.text for line in lines if line.listed]
         lesson = lesson_of(titled, points, self.names)
-        terms = [_terms(chunk.indexed) for chunk in chunks]
+        terms = [counted(chunk.indexed) for chunk in chunks]
         return _Read(document, chunks, terms, lines, masked, lesson)
 
     def _embedded(self, texts: Set[str]) -> dict[str, np.ndarray]:
@@ -295,7 +294,7 @@ class Library:
             if not (old := self.leaves.pop(name, None)):
                 continue
             for row in old.chunks:
-                terms[row] = _terms(self.chunks[row].indexed)
+                terms[row] = counted(self.chunks[row].indexed)
                 self._warm.setdefault(name, set()).add(self.chunks[row].indexed)
                 self.chunks[row] = GONE
             cut += old.chunks
@@ -405,7 +404,7 @@ class Library:
         """Return how many of the documents that a user may see have all words of a text."""
         with self._lock:
             mask, sets = self.visible(user).mask, []
-            for term in set(_terms(asked)):
+            for term in set(counted(asked)):
                 rows = self.words.rows(term)[:, 0]
                 sets.append({*self._owner[rows[mask[rows]]].tolist()})
             return len(set.intersection(*sets)) if sets else 0
@@ -466,17 +465,23 @@ class Library:
         Returns
         -------
         DataFrame
-            A row a passage among the :data:`DEPTH` best of words or vectors: ``row``, ``document``,
-            ``words`` and ``dense`` (both from 0 to 1), ``days`` since the text changed.
+            A row a passage among the :data:`DEPTH` best of words, of vectors, or of vectors among
+            those that name the team asked about: ``row``, ``document``, ``words`` and ``dense``
+            (both from 0 to 1), ``days`` since the text changed.
         """
         with self._lock:
-            visible, asked = self.visible(user), self.view(user).names.expanded(question)
-            by_words = self.words.scores(_terms(asked), visible.mask)
+            visible, names = self.visible(user), self.view(user).names
+            asked, mask = names.expanded(question), visible.mask
+            named = [self.words.holding(counted(name), mask) for name in names.called(question)]
+            by_words = self.words.scores(counted(asked), mask)
             first = top(by_words, DEPTH, above=0.0)
             vector = query_vectors(self.embedder, [question])[0]
-            found = self.router.search(self.index, vector, visible, DEPTH)
             told = scaled(dict(zip(first.tolist(), by_words[first].tolist(), strict=True)))
-            near = scaled(dict(zip(found.rows.tolist(), found.scores.tolist(), strict=True)))
+            near = dict[int, float]()
+            for among in (visible, Visible.of(np.logical_or.reduce([mask & False, *named]))):
+                found = self.router.search(self.index, vector, among, DEPTH)
+                near |= zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+            near = scaled(near)
             rows = sorted({*told, *near})
             names = [self.chunks[row].article.article_id for row in rows]
             days = [(now - self.leaves[name].changed) / DAY for name in names]
@@ -491,9 +496,5 @@ class Library:
         names, best = signals["document"].to_numpy()[order], {}
         for place, name in zip(order.tolist(), names, strict=True):
             best.setdefault(name, place)
-        rows = [*best.values()][:DEPTH]
+        rows = [*best.values()][:MOST_READ]
         return signals.iloc[rows].assign(score=score.iloc[rows]).reset_index(drop=True)
-
-
-def _terms(text: str) -> list[str]:
-    return terms_of(short_words(text), "en")

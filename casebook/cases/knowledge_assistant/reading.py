@@ -1,37 +1,47 @@
 """What the found passages say: lines that state what was asked, their values, and who is right.
 
-A line is *on topic* when it states the asked thing of the asked team, whatever value it gives
-(:func:`evidence`, a logistic head over features of question and line). The lines on topic are
-statements of one fact by several documents (:mod:`casebook.retrieval.statements` settles what they
-say). All of this reads texts; the world's truth only grades it.
+A line is a *candidate* when it is about the asked team, holds a value and is no question. It is *on
+topic* when it states the asked thing, whatever value it gives (:func:`evidence`, a logistic head
+over features of question and line). The lines on topic are statements of one fact by several
+documents (:mod:`casebook.retrieval.statements` settles what they say). All of this reads texts; the
+world's truth only grades it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from casebook.cases.knowledge_assistant.library import Library
+from casebook.cases.knowledge_assistant.library import Leaf, Library
 from casebook.retrieval.dense import query_vectors
 from casebook.retrieval.follow_up import Names
+from casebook.retrieval.lines import Line
 from casebook.retrieval.statements import Statement
-from casebook.retrieval.values import dated, hedged, value_of
+from casebook.retrieval.values import asked_kinds, dated, hedged, value_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
-    *("near", "named", "placed", "other", "near_named", "near_placed", "lead"),
-    *("asks", "valued", "scope", "rank", "fits"),
+    *("near", "usual", "lead", "ahead", "fits", "named", "other", "listed"),
+    *("hearsay", "scope", "rank"),
 )
 #: Probability from which a line is on topic, where none was chosen.
 ON_TOPIC = 0.5
+#: How much of its nearness to any question is taken from a line's nearness to this one.
+USUAL = 0.5
 #: Names of sites, by which a rule is told from its copy for one site.
 SITES = Names(["site north", "site harbour", "site hill"])
 
 
-def evidence(library: Library, user: str, question: str, passages: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines of passages with what speaks for each as a statement of what was asked.
+def evidence(
+    library: Library,
+    user: str,
+    question: str,
+    passages: pd.DataFrame,
+    usual: Sequence[float] = (),
+) -> pd.DataFrame:
+    """Return the candidates among the lines of passages, with what speaks for each.
 
     Parameters
     ----------
@@ -41,41 +51,45 @@ def evidence(library: Library, user: str, question: str, passages: pd.DataFrame)
         That stands by itself.
     passages : DataFrame
         As of :meth:`.Library.ranked`.
+    usual : sequence of float
+        Mean vector of questions. A line that is near to any question says little about this one.
 
     Returns
     -------
     DataFrame
         A row a line: ``document``, ``line`` (its number), ``kind`` of its value, and
-        :data:`FEATURES`; ``fits`` is 0 until :meth:`.Kinds.fit` fills it in.
+        :data:`FEATURES`: cosine with the question (``near``) and with ``usual``, both compared with
+        the best of the question (``lead``, ``ahead``), whether the kind is one that is asked for
+        (``fits``: 1, -1, or 0 where the question does not tell), whether the line names the team or
+        stands where it is talked about, other teams that it names.
     """
     view = library.view(user)
-    asked = set(view.of(question))
-    site = SITES.subjects(question)
-    rows = []
+    asked, site = {*view.of(question)}, SITES.subjects(question)
+    kinds, rows = asked_kinds(question), []
     for rank, one in enumerate(passages.itertuples(index=False)):
         leaf, chunk = library.leaves[one.document], library.chunks[one.row]
         title = leaf.document.title
         for n, line in enumerate(leaf.lines):
-            if chunk.start <= line.start < chunk.end:
-                named, placed = view.of(line.text), view.of(line.place) or view.of(title)
-                hit = bool(asked & {*named}) if asked else True
-                inside = not named and bool(asked & {*placed})
-                sites = SITES.subjects(line.text) or SITES.subjects(title)
-                scope = float(sites == site) if site or sites else 0.5
-                told = hit, inside, len({*named} - asked), line.text.endswith("?")
-                kind = view.kind(line.text)
-                rows.append((one.document, n, leaf.rows[n], *told, kind, scope, 1 / (1 + rank)))
-    names = ["document", "line", "vector", "named", "placed", "other", "asks"]
-    names += ["kind", "scope", "rank"]
-    table = pd.DataFrame(rows, columns=names)
-    vector = query_vectors(library.embedder, [view.names.masked(question)])[0]
-    table["valued"] = table["kind"] != ""
-    table["near"] = library.line_vectors(table["vector"].to_numpy(int)) @ vector
-    own = table["near"].where((table["named"] | table["placed"]) & ~table["asks"])
-    table["lead"] = table["near"] - (own.max() if own.notna().any() else 0.0)
-    for name in ("named", "placed"):
-        table[f"near_{name}"] = table["near"] * table[name]
-    return table.drop(columns="vector").assign(fits=0.0).astype(dict.fromkeys(FEATURES, float))
+            if not chunk.start <= line.start < chunk.end or line.text.endswith("?"):
+                continue
+            named = {*view.of(line.text)}
+            about = named or {*view.of(line.place)} or {*view.of(title)}
+            if (asked and not asked & about) or not (kind := view.kind(line.text)):
+                continue
+            sites = SITES.subjects(line.text) or SITES.subjects(title)
+            told = bool(named & asked), len(named - asked), line.listed, hedged(line.text)
+            scope = float(sites == site) if site or sites else 0.5
+            fits = (1.0 if kind in kinds else -1.0) if kinds else 0.0
+            vector = leaf.rows[n]
+            rows.append((one.document, n, kind, vector, fits, *told, scope, 1 / (1 + rank)))
+    names = ["document", "line", "kind", "vector", "fits", "named", "other", "listed", "hearsay"]
+    table = pd.DataFrame(rows, columns=[*names, "scope", "rank"])
+    vectors = library.line_vectors(table.pop("vector").to_numpy(int))
+    table["near"] = vectors @ query_vectors(library.embedder, [view.names.masked(question)])[0]
+    table["usual"] = vectors @ np.array(usual, np.float32) if len(usual) else 0.0
+    more = table["near"] - USUAL * table["usual"]
+    table["lead"], table["ahead"] = table["near"] - table["near"].max(), more - more.max()
+    return table.astype(dict.fromkeys(FEATURES, float))
 
 
 def surest(lines: pd.DataFrame, head: Mapping[str, Mapping[str, float]]) -> np.ndarray:
@@ -94,11 +108,16 @@ def statements(
     lines = lines[lines["sure"] >= least].sort_values("sure", ascending=False, kind="stable")
     for one in lines.itertuples():
         leaf = library.leaves[one.document]
-        line, doc = leaf.lines[one.line], leaf.document
-        value = value_of(line.text, known)
-        if value and doc.id not in found:
-            day = dated(line.text)
-            told = doc.id, doc.version, doc.title, doc.source, line.quote, line.start
-            since = leaf.changed if day is None else day
-            found[doc.id] = Statement(value, *told, since, hedged(line.text), float(one.sure))
+        if one.document not in found and (
+            said := statement(leaf, leaf.lines[one.line], known, float(one.sure))
+        ):
+            found[one.document] = said
     return [*found.values()]
+
+
+def statement(leaf: Leaf, line: Line, known: Collection[str], sure: float) -> Statement | None:
+    """Return what a line states, if it holds a value."""
+    doc, day, value = leaf.document, dated(line.text), value_of(line.text, known)
+    told = doc.id, doc.version, doc.title, doc.source, line.quote, line.start
+    since = leaf.changed if day is None else day
+    return Statement(value, *told, since, hedged(line.text), sure) if value else None

@@ -10,6 +10,7 @@ import pandas as pd
 from casebook.cases.knowledge_assistant import world as worlds
 from casebook.cases.knowledge_assistant.answering import Learned, in_order
 from casebook.cases.knowledge_assistant.ladder import (
+    RUNGS,
     Looked,
     Setting,
     graded,
@@ -18,7 +19,7 @@ from casebook.cases.knowledge_assistant.ladder import (
     signals_of,
 )
 from casebook.cases.knowledge_assistant.library import READ, Mix
-from casebook.cases.knowledge_assistant.value import costs
+from casebook.cases.knowledge_assistant.value import OUTCOMES, USUAL, by_hand, costs
 from casebook.evaluate.gap import closed
 from casebook.evaluate.intervals import Interval, by_cluster, cluster_counts, wilson
 from casebook.retrieval.follow_up import standalone
@@ -43,7 +44,7 @@ WAYS: dict[str, Callable] = {
 #: Measure, rung, and the rungs from which its share of the gap is counted: what most firms have,
 #: and what a good analyst builds in an afternoon.
 GAPS = (
-    ("right", "answers", ("answers, keywords", "answers, BM25")),
+    ("right", "answers or quotations", ("quotations, keywords", "quotations, BM25")),
     ("recall", "+ freshness", ("keywords per source", "BM25")),
 )
 
@@ -211,7 +212,7 @@ def ragas(
 
 
 def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) -> pd.DataFrame:
-    """Return shares of right, wrong and unknown answers: a row a draw of facts.
+    """Return the share of each of :data:`.OUTCOMES`: a row a draw of facts.
 
     Parameters
     ----------
@@ -221,13 +222,11 @@ def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) 
     draws : int
         The first row is the share itself.
     """
-    own = table[(table["rung"] == "answers") & (table["split"] == split)]
-    flags = np.stack(
-        [(own["outcome"] == name).to_numpy(float) for name in ("right", "wrong", "unknown")]
-    )
+    own = table[(table["rung"] == RUNGS[-1]) & (table["split"] == split)]
+    flags = np.stack([(own["outcome"] == name).to_numpy(float) for name in OUTCOMES])
     counts = np.vstack([np.ones(len(own)), cluster_counts(own["fact"].to_numpy(), draws)])
     shares = counts @ flags.T / counts.sum(axis=1, keepdims=True)
-    return pd.DataFrame(shares, columns=["right", "wrong", "unknown"])
+    return pd.DataFrame(shares, columns=[*OUTCOMES])
 
 
 def cost_a_question(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -258,7 +257,7 @@ def cost_a_question(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     for rung in own["rung"].unique():
         less = by_cluster(euro["answers, always"] - euro[rung], by)
         rows.append((rung, *by_cluster(euro[rung], by), *less, len(euro)))
-    hand = price["unknown"] - price["right"]
+    hand = by_hand(USUAL) * USUAL["euro an hour"] / 60
     less = by_cluster(euro["answers, always"] - hand, by)
     rows.append(("by hand", hand, hand, hand, *less, len(euro)))
     names = ["rung", "euro", "low", "high", "less", "less_low", "less_high", "of"]

@@ -8,7 +8,7 @@ questions are worded by us, so that the result is a way to reckon, not a forecas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ INPUTS: dict[str, tuple[float, float, float]] = {
     "minutes to ask and read": (0.7, 0.4, 1.5),
     "minutes to check a source": (0.5, 0.0, 1.5),
     "minutes lost by a wrong answer": (30, 10, 120),
+    "minutes to read quotations": (1.5, 0.7, 3),
+    "share that sees which quotation answers": (0.8, 0.5, 0.95),
     "euro an hour": (50, 35, 70),
     "share that still searches": (0.1, 0.0, 0.3),
     "euro to run, a year": (900_000, 400_000, 2_000_000),
@@ -39,16 +41,31 @@ USUAL = {name: value for name, (value, _, _) in INPUTS.items()}
 
 @dataclass(frozen=True)
 class Shares:
-    """What becomes of questions: shares that are right, wrong and unknown; they sum to 1."""
+    """What becomes of questions: shares that sum to 1.
+
+    Attributes
+    ----------
+    right, wrong, unknown : float
+        Of answers, and of "I don't know".
+    found, misled, vain : float
+        Of quotations: who sees which one answers takes the right value, a value that holds no
+        more, or nothing, as none of them answers.
+    """
 
     right: float
     wrong: float
     unknown: float
+    found: float = 0.0
+    misled: float = 0.0
+    vain: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = self.right, self.wrong, self.unknown
+        shares = astuple(self)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares {shares}: none below 0, and 1 in all.")
+
+
+OUTCOMES = tuple(one.name for one in fields(Shares))
 
 
 def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
@@ -65,9 +82,9 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
     -------
     dict
         ``by hand`` and ``with it`` (minutes to an answer; who finds nothing asks a colleague, who
-        is told "I don't know" goes on by hand, a wrong answer costs its own minutes), ``euro a
-        year`` (saved, less what it costs to run), ``roi`` (of the first year, by the whole cost),
-        ``months`` until it has paid for itself (inf if never), ``break-even wrong``: share of
+        is told "I don't know" or sees no quotation that answers goes on by hand, a wrong answer
+        costs its own minutes), ``euro a year`` (saved, less what it costs to run), ``roi`` (of the
+        first year, by the whole cost), ``months`` until it has paid for itself (inf if never), ``break-even wrong``: share of
         wrong answers, taken from the right ones, at which nothing is saved.
 
     Raises
@@ -79,11 +96,10 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
         raise ValueError(f"inputs {missing} are missing: see INPUTS.")
     x = inputs
     lost, search = x["minutes lost by a wrong answer"], x["minutes to search by hand"]
-    missed = 1 - x["share found by hand"]
-    hand = search + missed * x["minutes to ask a colleague"] + x["share wrong by hand"] * lost
-    ask = x["minutes to ask and read"] + x["minutes to check a source"]
-    again = shares.right * x["share that still searches"] * search + shares.unknown * hand
-    with_it = ask + again + shares.wrong * lost
+    hand = by_hand(x)
+    spent, again = minutes(x), x["share that still searches"] * search
+    told = asdict(shares).items()
+    with_it = sum(share * spent[name] for name, share in told) + shares.right * again
     asked = x["questions a day"] * x["share that needs a document"] * x["working days"]
     hour = x["euro an hour"] / 60
     saved = asked * hour * (hand - with_it)
@@ -96,17 +112,31 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
     return told | {"months": months, "break-even wrong": even}
 
 
+def by_hand(x: Mapping[str, float]) -> float:
+    """Return the minutes of a question without an assistant."""
+    wrong = x["share wrong by hand"] * x["minutes lost by a wrong answer"]
+    missed = 1 - x["share found by hand"]
+    return x["minutes to search by hand"] + missed * x["minutes to ask a colleague"] + wrong
+
+
+def minutes(x: Mapping[str, float]) -> dict[str, float]:
+    """Return the minutes that each of :data:`OUTCOMES` costs who asked."""
+    hand, lost = by_hand(x), x["minutes lost by a wrong answer"]
+    ask = x["minutes to ask and read"] + x["minutes to check a source"]
+    read, sees = x["minutes to read quotations"], x["share that sees which quotation answers"]
+    seen = {"found": 0.0, "misled": lost, "vain": hand}
+    quoted = {name: ask + read + sees * own + (1 - sees) * hand for name, own in seen.items()}
+    return {"right": ask, "wrong": ask + lost, "unknown": ask + hand} | quoted
+
+
 def costs(inputs: Mapping[str, float] = USUAL) -> dict[str, float]:
-    """Return the euro that an answer costs if it is right, wrong, or "I don't know"."""
+    """Return the euro that each of :data:`OUTCOMES` costs."""
     hour = inputs["euro an hour"] / 60
-    told = reckoned(Shares(1, 0, 0), dict(inputs) | {"share that still searches": 0.0})
-    asked, lost = told["with it"], inputs["minutes lost by a wrong answer"]
-    minutes = {"right": asked, "wrong": asked + lost, "unknown": asked + told["by hand"]}
-    return {name: hour * value for name, value in minutes.items()}
+    return {name: hour * value for name, value in minutes(inputs).items()}
 
 
 def threshold(inputs: Mapping[str, float] = USUAL) -> float:
-    """Return how sure an answer must be to be worth its risk."""
+    """Return how sure an answer must be to be worth its risk where it is that or "I don't know"."""
     told = costs(inputs)
     return (told["wrong"] - told["unknown"]) / (told["wrong"] - told["right"])
 
@@ -122,7 +152,7 @@ def together(shares: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataF
     Parameters
     ----------
     shares : DataFrame
-        ``right``, ``wrong``, ``unknown``: a row a draw of facts, as of :func:`.outcome_shares`.
+        :data:`OUTCOMES`: a row a draw of facts, as of :func:`.outcome_shares`.
     draws, seed : int
 
     Returns
@@ -132,5 +162,5 @@ def together(shares: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataF
     """
     drawn = triangular(INPUTS, draws, seed)
     rows = np.random.default_rng([seed, 1]).integers(len(shares), size=draws)
-    picked = shares[["right", "wrong", "unknown"]].to_numpy()[rows]
-    return pd.DataFrame([reckoned(Shares(*p), x) for p, x in zip(picked, drawn, strict=True)])
+    picked = shares.iloc[rows].to_dict("records")
+    return pd.DataFrame([reckoned(Shares(**p), x) for p, x in zip(picked, drawn, strict=True)])
