@@ -30,7 +30,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -176,19 +176,23 @@ class VisibleBM25:
             self._held[term] = np.concatenate([before, np.array(fresh, np.int64)])
         return self._held.get(term, none)
 
-    def holding(self, terms: Collection[str], mask: np.ndarray) -> np.ndarray:
-        """Return the visible passages that hold all of some terms, as a mask; none without terms.
+    def holding(self, phrases: Iterable[Collection[str]], mask: np.ndarray) -> np.ndarray:
+        """Return the visible passages that hold all words of one of some phrases, as a mask.
 
         Parameters
         ----------
-        terms : collection of str
+        phrases : iterable of collections of str
+            One without words is in no passage.
         mask : ndarray of bool, shape (passages,)
 
         Returns
         -------
         ndarray of bool, shape (passages,)
         """
-        found = np.zeros(len(mask), np.int64)
-        for term in {*terms}:
-            found[self.rows(term)[:, 0]] += 1
-        return mask & (found == len({*terms})) & bool(terms)
+        found = np.zeros(len(mask), bool)
+        for phrase in map(set, phrases):
+            held = np.zeros(len(mask), np.int64)
+            for term in phrase:
+                held[self.rows(term)[:, 0]] += 1
+            found |= (held == len(phrase)) & bool(phrase)
+        return found & mask

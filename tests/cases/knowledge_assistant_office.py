@@ -18,8 +18,7 @@ START = moment("2025-01-01")
 HEAD = {
     "mean": dict.fromkeys(FEATURES, 0.0),
     "sd": dict.fromkeys(FEATURES, 1.0),
-    "weight": dict.fromkeys(FEATURES, 0.0)
-    | {"near": 40.0, "other": -3.0, "intercept": -21.2},
+    "weight": dict.fromkeys(FEATURES, 0.0) | {"near": 40.0, "other": -3.0, "intercept": -21.2},
 }
 OF = "The weekly of Test Bench is on "
 TEXTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from knowledge_assistant_office import HEAD, NOON, OF, Office
 
-from casebook.cases.knowledge_assistant.answering import Assistant, Learned
+from casebook.cases.knowledge_assistant.answering import NEVER, UNSURE, Assistant, Learned
 from casebook.cases.knowledge_assistant.desk import UNKNOWN, Citation, NotFound
 from casebook.cases.knowledge_assistant.library import Mix
 from casebook.cases.knowledge_assistant.records import moment
@@ -57,10 +57,41 @@ def test_a_document_saved_as_it_was_is_not_fresh():
     assert office.assistant.answer("user:ann", WEEKLY, NOON).held.value == "Monday at 09:00"
 
 
-def test_unsure_is_unknown():
+def unsure(office, quotes):
+    """Return an assistant that never answers, and quotes lines from a chance on."""
+    learned = Learned(HEAD, mix=Mix(0.5), threshold=0.9999, quotes=quotes)
+    return Assistant(office.library, learned)
+
+
+def test_unsure_is_unknown_where_nothing_may_be_quoted():
+    answer = unsure(Office(), NEVER).answer("user:ann", CODE, NOON)
+    assert answer.held is None and answer.pieces == (UNKNOWN,) and answer.citations == ()
+
+
+def test_unsure_quotes_lines_with_source_and_date_for_the_asker_to_choose():
     office = Office()
-    learned = Learned(HEAD, mix=Mix(0.5), threshold=0.9999)
-    assert Assistant(office.library, learned).answer("user:ann", CODE, NOON).held is None
+    answer = unsure(office, 0.0).answer("user:ann", WEEKLY, NOON)
+    first, *quoted = answer.pieces
+    assert answer.held is None and first == UNSURE and len(quoted) == 3
+    assert [one.document for one in answer.citations] == [p.sources[0][0] for p in quoted]
+    assert "Friday at 12:00. [1] (Room, 2026-02-01)" in quoted[0].text
+    assert sum("only heard" in piece.text for piece in quoted) == 1
+    many = "\n".join(f"{OF}Monday at {n:02d}:00." for n in range(9))
+    office.write("wiki:d3", many, 2)
+    assert len(unsure(office, 0.0).answer("user:ann", WEEKLY, NOON).citations) == 4  # a document
+    assert unsure(office, 0.9999).answer("user:ann", WEEKLY, NOON).pieces == (UNKNOWN,)
+
+
+def test_quotations_are_the_same_whether_a_hidden_document_is_there_or_not():
+    office = Office()
+    office.write("wiki:d3", "The badge code of Identity is K-100.", 2)
+    with_it = unsure(office, 0.0).answer("user:bob", CODE, NOON)
+    assert [one.document for one in with_it.citations] == ["wiki:d3"]
+    assert "wiki:d2" in [
+        one.document for one in unsure(office, 0.0).answer("user:ann", CODE, NOON).citations
+    ]
+    office.library.drop("wiki:d2")
+    assert unsure(office, 0.0).answer("user:bob", CODE, NOON) == with_it
 
 
 def test_a_model_is_heard_only_where_every_claim_is_backed():

@@ -205,3 +205,18 @@ def test_storing_takes_no_square_of_the_documents():
             library.take(pages)
         sizes.append(copied[0])
     assert sizes[1] < 8 * sizes[0]
+
+
+def test_what_names_the_team_is_a_candidate_though_much_else_is_nearer(monkeypatch):
+    monkeypatch.setattr(module, "DEPTH", 3)
+    office = Office()
+    library = office.library = Library(office.access, Hashed(32), TEAMS)
+    for number in range(8):
+        office.write(number, f"The lead time of the crew is {number} days.", 0, 2)
+    office.write(8, "Plan ahead with Identity.", 0, 2)
+    office.write(9, "Identity needs nine days.", 1, 2)  # hidden from who asks
+    found = library.signals("user:1", "What is the lead time of Identity?", NOON)["document"]
+    assert "wiki:d8" in set(found) and "wiki:d9" not in set(found)
+    monkeypatch.setattr(library.words, "holding", lambda terms, mask: mask & False)
+    bare = library.signals("user:1", "What is the lead time of the crew?", NOON)["document"]
+    assert "wiki:d8" not in set(bare)

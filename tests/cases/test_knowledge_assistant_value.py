@@ -8,6 +8,7 @@ import pytest
 
 from casebook.cases.knowledge_assistant.value import (
     INPUTS,
+    OUTCOMES,
     USUAL,
     Shares,
     costs,
@@ -37,6 +38,15 @@ def test_at_the_break_even_nothing_is_saved():
     told = reckoned(moved, USUAL)
     assert told["by hand"] == pytest.approx(told["with it"])
     assert told["euro a year"] == pytest.approx(-900_000) and told["months"] == np.inf
+
+
+def test_quotations_cost_their_reading_and_save_the_search():
+    shares = Shares(0.2, 0.02, 0.08, found=0.4, misled=0.1, vain=0.2)
+    told = reckoned(shares, USUAL)
+    assert told["with it"] == pytest.approx(
+        0.2 * 1.8 + 0.02 * 31.2 + 0.08 * 11.1 + 0.4 * 4.68 + 0.1 * 28.68 + 0.2 * 12.6
+    )
+    assert told["with it"] < told["by hand"] < reckoned(Shares(0, 0, 0, vain=1), USUAL)["with it"]
 
 
 def test_an_assistant_that_never_knows_costs_time():
@@ -74,7 +84,9 @@ def test_drawn_together_the_uncertainty_of_the_shares_counts():
 
 def test_an_answer_costs_what_the_minutes_cost():
     told, hand = costs(), 6 + 0.3 * 10 + 0.03 * 30
-    minutes = {"right": 1.2, "wrong": 31.2, "unknown": 1.2 + hand}
+    minutes = {"right": 1.2, "wrong": 31.2, "unknown": 1.2 + hand, "found": 2.7 + 0.2 * hand}
+    minutes |= {"misled": 2.7 + 0.8 * 30 + 0.2 * hand, "vain": 2.7 + hand}
+    assert set(minutes) == set(OUTCOMES)
     assert told == pytest.approx({name: value * 50 / 60 for name, value in minutes.items()})
     # An answer with this chance of being right costs as much as none.
     sure = threshold()

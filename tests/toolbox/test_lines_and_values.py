@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from casebook.retrieval.lines import lines_of
-from casebook.retrieval.values import dated, hedged, listed, same, value_of
+from casebook.retrieval.values import KINDS, asked_kinds, dated, hedged, listed, same, value_of
 
 
 def test_a_quote_stands_where_its_line_says():
@@ -68,3 +68,19 @@ def test_a_line_of_digits_and_commas_takes_no_square_of_its_length():
     begin = time.process_time()
     assert value_of("1," * 50_000 + " and 3 days") == "3 days"
     assert time.process_time() - begin < 2.0
+
+
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("Who signs for it?", {"name", "code"}),
+        ("Where is it kept?", {"name"}),
+        ("At what hour does it open?", {"time", "day and time"}),
+        ("How early must I ask?", {"span"}),
+        ("How many are there?", {"count", "span"}),
+        ("How much is due?", {"money", "share"}),
+        ("Whoever shows what?", set()),
+    ],
+)
+def test_the_words_of_a_question_tell_the_kinds_of_its_answers(question, kinds):
+    assert asked_kinds(question) == kinds <= {*KINDS}

@@ -1,13 +1,11 @@
-"""Statements of one thing: which holds, which contradicts, and what kind a question asks for."""
+"""Statements of one thing: which holds, and which contradicts."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from casebook.retrieval.statements import Kinds, Statement, contradictions, settled
-from casebook.retrieval.values import KINDS
+from casebook.retrieval.statements import Statement, contradictions, settled
 
 NOON = np.datetime64("2026-03-02T12:00:00")
 
@@ -65,13 +63,3 @@ def test_the_same_value_in_other_words_is_no_contradiction():
     others = [said("chat:d1", "seven days", "2025-01-01"), said("chat:d2", "7 weeks", "2025-01-02")]
     newer = said("chat:d3", "7 weeks", "2025-06-01")
     assert contradictions([held, *others, newer], held) == [newer]
-
-
-def test_kinds_are_probabilities_and_follow_the_words():
-    kinds = Kinds.of([("when does it start", "time"), ("how long is it", "span")] * 3)
-    told = kinds("when is it over")
-    assert sum(told.values()) == pytest.approx(1) and told["time"] > 0.5 and told[""] == 0
-    lines = pd.DataFrame({"kind": ["time", "span", ""]})
-    assert kinds.fit(lines, "how long").argmax() == 1
-    nothing = Kinds.of([])("when")
-    assert nothing["time"] == pytest.approx(1 / len(KINDS))

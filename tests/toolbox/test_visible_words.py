@@ -73,3 +73,18 @@ def test_words_are_cut_only_where_one_is_long():
     assert short_words(text) is text and words(short_words(text)) == words(text)
     cut = short_words("℡" * 100)  # longer in the form in which it is read
     assert max(map(len, cut.split())) == LONGEST and cut.replace(" ", "") == "tel" * 100
+
+
+def test_passages_that_hold_all_words_are_those_of_a_plain_look(seed=3):
+    texts, mask = drawn(seed), np.random.default_rng(seed).random(60) < 0.5
+    index = VisibleBM25()
+    index.add(texts)
+    index.forget({7: texts[7], 9: texts[9]})
+    kept = [set() if n in (7, 9) else {*text} for n, text in enumerate(texts)]
+    for phrases in ([["w1"]], [["w2", "w5"]], [["w2", "w2"], ["w3"]], [["none"]], [[]], []):
+        plain = [
+            may and any(phrase and {*phrase} <= held for phrase in phrases)
+            for held, may in zip(kept, mask, strict=True)
+        ]
+        assert index.holding(phrases, mask).tolist() == [bool(one) for one in plain]
+    assert index.holding([["w1"]], mask).any()

@@ -50,11 +50,6 @@ SERVE = "casebook.cases.knowledge_assistant.world.sources:serve"
 # Answers -----------------------------------------------------------------------------
 
 
-def rungs(**how: Any) -> pd.DataFrame:
-    """Return the rungs on the test facts of one world: :func:`.ladder.summary`."""
-    return ladder.summary(fitted(**how).rungs)
-
-
 def _over_worlds(embedder: Embedder | None, how: Mapping[str, Any]) -> pd.DataFrame:
     """Return graded worlds, stored or live; ``first`` says in which world is learned then."""
     if embedder is None:
@@ -122,12 +117,6 @@ def worth(draws: int = 4_000, **how: Any) -> pd.DataFrame:
     return drawn.rename_axis("quantile").reset_index()
 
 
-def sensitivity(**how: Any) -> pd.DataFrame:
-    """Return the euro of a year with one assumption moved at a time."""
-    shares = studies.outcome_shares(fitted(**how).rungs, draws=1).iloc[0]
-    return value.sensitivity(value.Shares(*shares))
-
-
 # Handbooks ---------------------------------------------------------------------------
 
 
@@ -192,7 +181,7 @@ def leaks(
         ``hunted``, ``queries``, ``firms``, ``leaks``, ``wrong``, ``bound``, and how often what was
         met.
     """
-    learned = replace(fitted(**how).learned, threshold=0.0, least=0.0)
+    learned = replace(fitted(**how).learned, usual=(), threshold=0.0, least=0.0)
     walking = partial(Library, router=Router(rows=0, way="graph"))
     rows = []
     hunted = {
@@ -312,7 +301,6 @@ class _folder(tempfile.TemporaryDirectory):
 
 
 BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
-    "rungs": rungs,
     "rungs_over_worlds": rungs_over_worlds,
     "gap_over_worlds": gap_over_worlds,
     "gap_fitted_again": gap_fitted_again,
@@ -322,7 +310,6 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "judge": judge,
     "outcomes": outcomes,
     "worth": worth,
-    "sensitivity": sensitivity,
     "latency": latency,
     "revocation": revocation,
     "real_handbooks": real_handbooks,
@@ -339,8 +326,8 @@ _WORLDS = {"seeds": (4, 5), "questions": 90, "first": _ASKED}
 _DRAWN = {"dimensions": 16, "users": 2, "questions": 4, "shares": (0.1,)}
 #: Arguments with which a study runs live, in seconds.
 REDUCED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("rungs", "rewriting", "conflicts"), _ASKED),
-    **dict.fromkeys(("judge", "outcomes", "sensitivity"), _ASKED),
+    **dict.fromkeys(("rewriting", "conflicts"), _ASKED),
+    **dict.fromkeys(("judge", "outcomes"), _ASKED),
     "worth": {"draws": 200, **_ASKED},
     "latency": {"asks": 20, **_ASKED},
     "revocation": {"rounds": 5, **_ASKED},

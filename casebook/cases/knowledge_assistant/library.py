@@ -465,20 +465,20 @@ class Library:
         Returns
         -------
         DataFrame
-            A row a passage among the :data:`DEPTH` best of words, of vectors, or of vectors among
-            those that name the team asked about: ``row``, ``document``, ``words`` and ``dense``
-            (both from 0 to 1), ``days`` since the text changed.
+            A row a passage among the :data:`DEPTH` best of words, of vectors, and of vectors where
+            the asked team is named: ``row``, ``document``, ``words``, ``dense`` (0 to 1), ``days``
+            since the text changed.
         """
         with self._lock:
             visible, names = self.visible(user), self.view(user).names
             asked, mask = names.expanded(question), visible.mask
-            named = [self.words.holding(counted(name), mask) for name in names.called(question)]
+            naming = self.words.holding(map(counted, names.called(question)), mask)
             by_words = self.words.scores(counted(asked), mask)
             first = top(by_words, DEPTH, above=0.0)
             vector = query_vectors(self.embedder, [question])[0]
             told = scaled(dict(zip(first.tolist(), by_words[first].tolist(), strict=True)))
             near = dict[int, float]()
-            for among in (visible, Visible.of(np.logical_or.reduce([mask & False, *named]))):
+            for among in (visible, Visible.of(naming)) if naming.any() else (visible,):
                 found = self.router.search(self.index, vector, among, DEPTH)
                 near |= zip(found.rows.tolist(), found.scores.tolist(), strict=True)
             near = scaled(near)

@@ -50,7 +50,7 @@ class KeyOfQuestion(Desk):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self.cache = self.shared(self.access, self.library.versions, lambda: 0)
+        self.cache = self.shared(self.access, self.library.versions, lambda user: 0)
 
 
 class _TrustingCache(_SharedCache):

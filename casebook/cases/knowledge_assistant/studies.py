@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant import world as worlds
-from casebook.cases.knowledge_assistant.answering import Learned, in_order
+from casebook.cases.knowledge_assistant.answering import Learned, in_order, sureness
 from casebook.cases.knowledge_assistant.ladder import (
     RUNGS,
     Looked,
     Setting,
     graded,
+    quoted,
     recall_at,
     settle,
     signals_of,
@@ -209,6 +210,45 @@ def ragas(
     each = pd.DataFrame(rows, columns=[*columns, "context_recall", "right"])
     judge = bias(each["faithfulness"], each["right"], each["fact"], each["kind"])
     return each, judge
+
+
+def funnel(
+    setting: Setting, looked: Sequence[Looked], learned: Learned, split: str = "test"
+) -> pd.DataFrame:
+    """Return where questions are lost that a visible document answers.
+
+    Returns
+    -------
+    DataFrame
+        ``stage``, ``share`` of these questions that come so far (each stage by itself), ``of``.
+    """
+    rows, own = [], setting.asked
+    for n in np.flatnonzero((own["split"] == split) & own["support"].map(bool)):
+        one, found = own.iloc[n], looked[n]
+        support, right = {*one["support"]}, found.lines[found.lines["right"]]
+        stating = {*right["document"]} & support
+        first = found.lines["sure"].idxmax() if len(found.lines) else None
+        top = in_order(found.passages, found.lines, learned.mix)["document"].head(READ)
+        held, said = settle(setting, found, learned, n)
+        unsure = quoted(setting, found, learned, n)
+        true = graded(one, held)
+        sure = sureness(said, held, learned, setting.now) >= learned.threshold
+        rows.append(
+            {
+                "its document is found": bool(support & {*found.passages["document"]}),
+                "its line is a candidate": bool(stating),
+                "its document is read": bool(stating & {*top}),
+                "its value can be taken from quotations": unsure == "found",
+                "a line that states it is the surest": first in right.index,
+                "its value is held": true,
+                "it is answered": true and sure,
+                "answered, or can be taken": (true if sure else unsure == "found"),
+            }
+        )
+    table = pd.DataFrame(rows).astype(float)
+    return (
+        pd.DataFrame({"share": table.mean(), "of": len(table)}).rename_axis("stage").reset_index()
+    )
 
 
 def outcome_shares(table: pd.DataFrame, split: str = "test", draws: int = 1000) -> pd.DataFrame:

@@ -84,8 +84,9 @@ def reckoned(shares: Shares, inputs: Mapping[str, float]) -> dict[str, float]:
         ``by hand`` and ``with it`` (minutes to an answer; who finds nothing asks a colleague, who
         is told "I don't know" or sees no quotation that answers goes on by hand, a wrong answer
         costs its own minutes), ``euro a year`` (saved, less what it costs to run), ``roi`` (of the
-        first year, by the whole cost), ``months`` until it has paid for itself (inf if never), ``break-even wrong``: share of
-        wrong answers, taken from the right ones, at which nothing is saved.
+        first year, by the whole cost), ``months`` until it has paid for itself (inf if never),
+        ``break-even wrong``: share of wrong answers, taken from the right ones, at which nothing is
+        saved.
 
     Raises
     ------
