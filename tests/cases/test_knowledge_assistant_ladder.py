@@ -21,7 +21,7 @@ from casebook.cases.knowledge_assistant import (
     timed,
 )
 from casebook.cases.knowledge_assistant import world as worlds
-from casebook.cases.knowledge_assistant.answering import QUOTED, Assistant
+from casebook.cases.knowledge_assistant.answering import Assistant
 from casebook.cases.knowledge_assistant.library import Mix
 from casebook.cases.knowledge_assistant.records import Document, Event, moment
 from casebook.cases.knowledge_assistant.value import OUTCOMES, costs
@@ -97,7 +97,7 @@ def test_the_service_answers_as_the_ladder_grades():
         sure = ladder.sureness(said, held, learned, setting.now)
         assert answer.held == (held if sure >= learned.threshold else None)
         given += answer.held is not None
-        shown = ladder._stated(setting, looked[n], unsure, n, unsure.quotes)[:QUOTED]
+        shown = ladder.quotable(setting, looked[n], unsure, n)
         answer = Assistant(setting.library, unsure).answer(one["user"], question, setting.now)
         told = [(one.document, one.start) for one in answer.citations]
         assert answer.held is None and told == [(one.document, one.start) for one in shown]
@@ -123,17 +123,21 @@ def test_better_rungs_find_more():
 
 
 def test_who_sees_which_quotation_answers_takes_the_one_in_force():
-    """By hand: what is not labelled is not taken, a rumour only where there is nothing else."""
+    """By hand: what is not labelled is not taken, a rumour only where there is nothing else.
+
+    The value that a person reads is that of the text, though no rule saw it.
+    """
     setting = small()[0]
     one = setting.asked.iloc[0].to_dict() | {"fact": 1, "value": "7 days", "support": ("wiki:d1",)}
     own = ladder.Setting(setting.world, setting.library, pd.DataFrame([one]))
-    own.__dict__["labels"] = {(f"wiki:d{n}", "q"): {1} for n in (1, 2, 3)}
+    labels = {1: "7 days", 2: "5 days", 3: "9 days"}
+    own.__dict__["labels"] = {(f"wiki:d{n}", "q"): {1: v} for n, v in labels.items()}
 
     def says(number, value, since, heard=False):
         told = "t", "wiki", "q", 0, moment(since), heard, 0.9
         return Statement(value, f"wiki:d{number}", 1, *told)
 
-    new, old = says(1, "7 days", "2026-01-01"), says(2, "5 days", "2025-01-01")
+    new, old = says(1, "", "2026-01-01"), says(2, "5 days", "2025-01-01")
     rumour, other = says(3, "9 days", "2026-02-01", True), says(4, "9 days", "2026-03-01")
     assert ladder.taken(own, [old, other, rumour, new], 0) == "found"
     assert ladder.taken(own, [old, other], 0) == "misled" == ladder.taken(own, [rumour], 0)

@@ -146,7 +146,7 @@ class Assistant:
         read = tuple(zip(top, self.library.versions([*top]), strict=True))
         least, quotes = self.learned.least, self.learned.quotes
         said = statements(self.library, user, lines, least)
-        return read, said, statements(self.library, user, lines, quotes)[:QUOTED]
+        return read, said, statements(self.library, user, lines, quotes, False)[:QUOTED]
 
     def worded(
         self, question: str, said: Sequence[Statement], held: Statement

@@ -75,11 +75,11 @@ class Setting:
     asked: pd.DataFrame
 
     @cached_property
-    def labels(self) -> dict[tuple[str, str], set[int]]:
-        """Facts that a line of a document states, by document and anchor."""
-        found: dict[tuple[str, str], set[int]] = {}
+    def labels(self) -> dict[tuple[str, str], dict[int, str]]:
+        """Facts that a line of a document states, with its values, by document and anchor."""
+        found: dict[tuple[str, str], dict[int, str]] = {}
         for one in self.world.statements.itertuples():
-            found.setdefault((one.document, one.anchor), set()).add(one.fact)
+            found.setdefault((one.document, one.anchor), {})[one.fact] = one.value
         return {key: facts for key, facts in found.items() if key[0] in self.library.leaves}
 
     @property
@@ -323,26 +323,32 @@ def settle(setting: Setting, one: Looked, learned: Learned, n: int) -> tuple:
     return settled(said, learned.policy, setting.now, modified(setting.library, said)), said
 
 
-def _stated(setting: Setting, one: Looked, learned: Learned, n: int, least: float) -> list:
+def _stated(setting: Setting, one: Looked, learned: Learned, n: int, *how: float) -> list:
     user, top = setting.asked["user"].iat[n], in_order(one.passages, one.lines, learned.mix)
     lines = one.lines[one.lines["document"].isin(top["document"].head(READ))]
-    return statements(setting.library, user, lines, least)
+    return statements(setting.library, user, lines, *how)
+
+
+def quotable(setting: Setting, one: Looked, learned: Learned, n: int) -> list[Statement]:
+    """Return the lines that :meth:`.Assistant.answer` quotes where it is not sure."""
+    return _stated(setting, one, learned, n, learned.quotes, False)[:QUOTED]
 
 
 def quoted(setting: Setting, one: Looked, learned: Learned, n: int) -> str:
     """Return what becomes of a question whose lines are quoted: :func:`taken`, or unknown."""
-    said = _stated(setting, one, learned, n, learned.quotes)[:QUOTED]
+    said = quotable(setting, one, learned, n)
     return taken(setting, said, n) if said else "unknown"
 
 
 def taken(setting: Setting, said: Sequence[Statement], n: int) -> str:
     """Return found, misled or vain: what somebody takes from quotations who sees which answer.
 
-    This person knows what is asked about and not what is true: of the quotations that state it,
-    the one in force is taken (:func:`~.statements.settled`).
+    This person reads values that no rule sees, and knows what is asked about, not what is true: of
+    the quotations that state it, the one in force is taken (:func:`~.statements.settled`).
     """
     question, labels = setting.asked.iloc[n], setting.labels
-    told = [s for s in said if question["fact"] in labels.get((s.document, s.quote), ())]
+    values = [labels.get((s.document, s.quote), {}).get(question["fact"], "") for s in said]
+    told = [replace(s, value=v) for s, v in zip(said, values, strict=True) if v]
     if not told:
         return "vain"
     return "found" if graded(question, settled(told, "in force", setting.now)) else "misled"
@@ -435,13 +441,13 @@ def plain_lines(
 ) -> list[Statement]:
     """Return what a search page shows of its first documents.
 
-    Of each it is the line with a value that shares most words with the question.
+    Of each it is the line that shares most words with the question, of those with a value if any.
     """
     asked, known, found = {*terms_of(question, "en")}, library.view(user).known, []
     for name in names[:QUOTED]:
         leaf = library.leaves[name]
         stating = [line for line in leaf.lines if library.view(user).kind(line.text)]
-        if stating:
+        if stating := stating or leaf.lines:
             best = max(stating, key=lambda line: len(asked & {*terms_of(line.text, "en")}))
             found.append(statement(leaf, best, known, 0.0))
     return found

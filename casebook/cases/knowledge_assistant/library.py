@@ -436,8 +436,9 @@ class Library:
                 seen.taught = Taught(self.names)
                 seen.taught.become({n: self.leaves[n].lesson for n in self._named(seen)})
             if seen.view is None or len(seen.view.subjects) > MOST:
-                names = Names(self.names.teams, seen.taught.code_names())
-                seen.view = View(names, seen.taught.known())
+                codes = seen.taught.code_names()
+                known = seen.taught.known() - {code.casefold() for code in codes}  # of no value
+                seen.view = View(Names(self.names.teams, codes), known)
             return seen.view
 
     def urgent(self, user: str) -> str:

@@ -1,8 +1,9 @@
 """What the found passages say: lines that state what was asked, their values, and who is right.
 
-A line is a *candidate* when it is about the asked team, holds a value and is no question. It is *on
-topic* when it states the asked thing, whatever value it gives (:func:`evidence`, a logistic head
-over features of question and line). The lines on topic are statements of one fact by several
+A line is a *candidate* when it is about the asked team and is no question. It is *on topic* when it
+states the asked thing, whatever value it gives (:func:`evidence`, a logistic head over features of
+question and line). A value that no rule sees can be quoted, not answered. The lines on topic are
+statements of one fact by several
 documents (:mod:`casebook.retrieval.statements` settles what they say). All of this reads texts; the
 world's truth only grades it.
 """
@@ -23,7 +24,7 @@ from casebook.retrieval.values import asked_kinds, dated, hedged, value_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
-    *("near", "usual", "lead", "ahead", "fits", "named", "other", "listed"),
+    *("near", "usual", "lead", "ahead", "valued", "fits", "named", "other", "listed"),
     *("hearsay", "scope", "rank"),
 )
 #: Probability from which a line is on topic, where none was chosen.
@@ -60,7 +61,7 @@ def evidence(
         A row a line: ``document``, ``line`` (its number), ``kind`` of its value, and
         :data:`FEATURES`: cosine with the question (``near``) and with ``usual``, both compared with
         the best of the question (``lead``, ``ahead``), whether the kind is one that is asked for
-        (``fits``: 1, -1, or 0 where the question does not tell), whether the line names the team or
+        (``fits``: 1, -1, or 0 where nothing tells), whether the line names the team or
         stands where it is talked about, other teams that it names.
     """
     view = library.view(user)
@@ -74,12 +75,13 @@ def evidence(
                 continue
             named = {*view.of(line.text)}
             about = named or {*view.of(line.place)} or {*view.of(title)}
-            if (asked and not asked & about) or not (kind := view.kind(line.text)):
+            if asked and not asked & about:
                 continue
+            kind = view.kind(line.text)
             sites = SITES.subjects(line.text) or SITES.subjects(title)
             told = bool(named & asked), len(named - asked), line.listed, hedged(line.text)
             scope = float(sites == site) if site or sites else 0.5
-            fits = (1.0 if kind in kinds else -1.0) if kinds else 0.0
+            fits = (1.0 if kind in kinds else -1.0) if kind and kinds else 0.0
             vector = leaf.rows[n]
             rows.append((one.document, n, kind, vector, fits, *told, scope, 1 / (1 + rank)))
     names = ["document", "line", "kind", "vector", "fits", "named", "other", "listed", "hearsay"]
@@ -89,7 +91,7 @@ def evidence(
     table["usual"] = vectors @ np.array(usual, np.float32) if len(usual) else 0.0
     more = table["near"] - USUAL * table["usual"]
     table["lead"], table["ahead"] = table["near"] - table["near"].max(), more - more.max()
-    return table.astype(dict.fromkeys(FEATURES, float))
+    return table.assign(valued=table["kind"] != "").astype(dict.fromkeys(FEATURES, float))
 
 
 def surest(lines: pd.DataFrame, head: Mapping[str, Mapping[str, float]]) -> np.ndarray:
@@ -101,23 +103,37 @@ def surest(lines: pd.DataFrame, head: Mapping[str, Mapping[str, float]]) -> np.n
 
 
 def statements(
-    library: Library, user: str, lines: pd.DataFrame, least: float = ON_TOPIC
+    library: Library,
+    user: str,
+    lines: pd.DataFrame,
+    least: float = ON_TOPIC,
+    valued: bool = True,
 ) -> list[Statement]:
-    """Return what the lines on topic state, the surest first: at most one of each document."""
-    known, found = library.view(user).known, {}
+    """Return what lines state, the surest first: at most one of each document.
+
+    Parameters
+    ----------
+    library : Library
+    user : str
+    lines : DataFrame
+        As of :func:`evidence`, with ``sure``.
+    least : float
+        Of ``sure``.
+    valued : bool
+        Whether lines in which no value is seen are left out.
+    """
+    known = library.view(user).known
+    if valued:
+        lines = lines[lines["kind"] != ""]
     lines = lines[lines["sure"] >= least].sort_values("sure", ascending=False, kind="stable")
-    for one in lines.itertuples():
-        leaf = library.leaves[one.document]
-        if one.document not in found and (
-            said := statement(leaf, leaf.lines[one.line], known, float(one.sure))
-        ):
-            found[one.document] = said
-    return [*found.values()]
+    leaves, lines = library.leaves, lines.drop_duplicates("document")
+    rows = zip(lines["document"], lines["line"], lines["sure"], strict=True)
+    return [statement(leaves[name], leaves[name].lines[n], known, float(p)) for name, n, p in rows]
 
 
-def statement(leaf: Leaf, line: Line, known: Collection[str], sure: float) -> Statement | None:
-    """Return what a line states, if it holds a value."""
+def statement(leaf: Leaf, line: Line, known: Collection[str], sure: float) -> Statement:
+    """Return what a line states; its value is '' where none is seen."""
     doc, day, value = leaf.document, dated(line.text), value_of(line.text, known)
     told = doc.id, doc.version, doc.title, doc.source, line.quote, line.start
     since = leaf.changed if day is None else day
-    return Statement(value, *told, since, hedged(line.text), sure) if value else None
+    return Statement(value, *told, since, hedged(line.text), sure)
