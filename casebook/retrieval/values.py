@@ -11,6 +11,8 @@ Examples
 >>> known = listed(["spare keys: Birch room", "Status of the crane: on plan."])
 >>> value_of("The second set of keys hangs in the birch room.", known), sorted(known)
 ('birch room', ['birch room'])
+>>> value_of("Ask for it at the Kite board."), value_of("Nobody is known for it.")
+('Kite board', '')
 >>> hedged("I heard at lunch: it is 7 days."), str(dated("Valid from 2026-03-01: 7 days."))
 (True, '2026-03-01T00:00:00')
 >>> same("7 days", "seven days"), same("7 days", "7 weeks")
@@ -57,6 +59,8 @@ _ASKS = {
     r"\b(?:identifier|code|number)\b": ("code",),
 }
 _ASKS = {re.compile(form, re.IGNORECASE): kinds for form, kinds in _ASKS.items()}
+#: A name inside a sentence, with a small word after it.
+_PROPER = re.compile(r"(?<=[a-z,] )[A-Z][a-z]{2,} [a-z]{2,}\b")
 _COUNT = re.compile(r"\b\d+\b")
 _HEDGE = re.compile(
     r"\b(?:i heard|heard (?:at|that|from)|told me|pretty sure|apparently|rumou?rs?|supposedly"
@@ -90,9 +94,10 @@ def value_of(text: str, known: Collection[str] = ()) -> str:
     Parameters
     ----------
     text : str
+        Without names that are no values, such as those of teams.
     known : collection of str
         As of :func:`listed`: the longest one that stands in the text counts, after times, codes
-        and measures and before bare numbers.
+        and measures and before other names with a capital and bare numbers.
     """
     plain = _DATE.sub(" ", text)
     found = [match for form in _FORMS.values() if (match := form.search(plain))]
@@ -101,7 +106,7 @@ def value_of(text: str, known: Collection[str] = ()) -> str:
     flat = f" {_flat(plain)} "
     if held := _names(frozenset(known), flat):
         return held
-    match = _COUNT.search(plain)
+    match = _PROPER.search(plain) or _COUNT.search(plain)
     return match.group() if match else ""
 
 

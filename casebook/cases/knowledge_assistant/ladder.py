@@ -202,7 +202,9 @@ def learn(setting: Setting, found: Sequence[tuple], costs: Mapping[str, float]) 
     mix = replace(mix, fresh=fresh, half_life=half_life)
     learned = Learned(head, usual, mix=mix, threshold=0.0)
     ways = [(policy, least) for least in LEASTS for policy in POLICIES]
-    policy, least = trial.best("answers", ways, lambda way, n: trial.answers(learned, *way, n))
+    policy, least = trial.best(
+        "answers", ways, lambda way, n: trial.answers(learned, way, costs, n)
+    )
     learned = replace(learned, policy=policy, least=least)
     quotes = trial.best("quotations", QUOTES, lambda q, n: trial.quotes(learned, q, costs, n))
     learned = replace(learned, quotes=quotes)
@@ -240,16 +242,18 @@ class _Trial:
         names = one.passages["document"].to_numpy()[order].tolist()
         return true_first(names, self.asked["support"].iat[n], self.asked["against"].iat[n])
 
-    def answers(self, learned: Learned, policy: str, least: float, n: int) -> float:
-        """Return whether a policy answers right; NaN where nothing can be known."""
-        if not self.asked["support"].iat[n]:
-            return np.nan
+    def answers(
+        self, learned: Learned, way: tuple[str, float], costs: Mapping[str, float], n: int
+    ) -> float:
+        """Return what always answering by a policy costs, with another sign."""
+        policy, least = way
         if (n, least) not in self._said:
             how = replace(learned, least=least)
             self._said[n, least] = settle(self.setting, self.looked[n], how, n)[1]
         said = self._said[n, least]
         made = settled(said, policy, self.setting.now, modified(self.setting.library, said))
-        return float(graded(self.asked.iloc[n], made))
+        right = "right" if graded(self.asked.iloc[n], made) else "wrong"
+        return -costs[right if made else "unknown"]
 
     def quotes(self, learned: Learned, least: float, costs: Mapping[str, float], n: int) -> float:
         """Return what quotations from a chance on cost, with another sign."""
@@ -443,13 +447,13 @@ def plain_lines(
 
     Of each it is the line that shares most words with the question, of those with a value if any.
     """
-    asked, known, found = {*terms_of(question, "en")}, library.view(user).known, []
+    asked, view, found = {*terms_of(question, "en")}, library.view(user), []
     for name in names[:QUOTED]:
         leaf = library.leaves[name]
-        stating = [line for line in leaf.lines if library.view(user).kind(line.text)]
+        stating = [line for line in leaf.lines if view.value(line.text)]
         if stating := stating or leaf.lines:
             best = max(stating, key=lambda line: len(asked & {*terms_of(line.text, "en")}))
-            found.append(statement(leaf, best, known, 0.0))
+            found.append(statement(leaf, best, view, 0.0))
     return found
 
 

@@ -10,17 +10,18 @@ world's truth only grades it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from casebook.cases.knowledge_assistant.library import Leaf, Library
+from casebook.cases.knowledge_assistant.sights import View
 from casebook.retrieval.dense import query_vectors
 from casebook.retrieval.follow_up import Names
 from casebook.retrieval.lines import Line
 from casebook.retrieval.statements import Statement
-from casebook.retrieval.values import asked_kinds, dated, hedged, value_of
+from casebook.retrieval.values import asked_kinds, dated, hedged, kind_of
 
 #: What the head reads of a question and a line.
 FEATURES = (
@@ -77,7 +78,7 @@ def evidence(
             about = named or {*view.of(line.place)} or {*view.of(title)}
             if asked and not asked & about:
                 continue
-            kind = view.kind(line.text)
+            kind = kind_of(view.value(line.text))
             sites = SITES.subjects(line.text) or SITES.subjects(title)
             told = bool(named & asked), len(named - asked), line.listed, hedged(line.text)
             scope = float(sites == site) if site or sites else 0.5
@@ -122,18 +123,18 @@ def statements(
     valued : bool
         Whether lines in which no value is seen are left out.
     """
-    known = library.view(user).known
+    view = library.view(user)
     if valued:
         lines = lines[lines["kind"] != ""]
     lines = lines[lines["sure"] >= least].sort_values("sure", ascending=False, kind="stable")
     leaves, lines = library.leaves, lines.drop_duplicates("document")
     rows = zip(lines["document"], lines["line"], lines["sure"], strict=True)
-    return [statement(leaves[name], leaves[name].lines[n], known, float(p)) for name, n, p in rows]
+    return [statement(leaves[name], leaves[name].lines[n], view, float(p)) for name, n, p in rows]
 
 
-def statement(leaf: Leaf, line: Line, known: Collection[str], sure: float) -> Statement:
+def statement(leaf: Leaf, line: Line, view: View, sure: float) -> Statement:
     """Return what a line states; its value is '' where none is seen."""
-    doc, day, value = leaf.document, dated(line.text), value_of(line.text, known)
+    doc, day, value = leaf.document, dated(line.text), view.value(line.text)
     told = doc.id, doc.version, doc.title, doc.source, line.quote, line.start
     since = leaf.changed if day is None else day
     return Statement(value, *told, since, hedged(line.text), sure)

@@ -15,7 +15,7 @@ import numpy as np
 from casebook.retrieval.filtered import Visible
 from casebook.retrieval.follow_up import Names
 from casebook.retrieval.taught import Lesson, Taught
-from casebook.retrieval.values import kind_of, value_of
+from casebook.retrieval.values import value_of
 from casebook.serving.rights import Sight
 
 
@@ -26,13 +26,13 @@ class View:
     names: Names
     known: frozenset[str]
     subjects: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
 
-    def kind(self, text: str) -> str:
-        """Return the kind of the value that a text states, '' for none."""
-        if text not in self.kinds:
-            self.kinds[text] = kind_of(value_of(text, self.known))
-        return self.kinds[text]
+    def value(self, text: str) -> str:
+        """Return the value that a text states, '' for none."""
+        if text not in self.values:
+            self.values[text] = value_of(self.names.masked(text), self.known)
+        return self.values[text]
 
     def of(self, text: str) -> tuple[str, ...]:
         """Return the teams that a text names."""
