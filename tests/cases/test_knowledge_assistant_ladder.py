@@ -215,6 +215,9 @@ def test_conversations_are_understood_and_contradictions_shown():
     assert ways.loc["rules", "recall"] > ways.loc["last turn", "recall"]
     found = studies.conflicts(setting, looked, learned).set_index(["what", "measure"])["value"]
     assert found["questions", "recall"] > 0.5
+    assert found["quotations", "recall"] > 0.5
+    none = studies.conflicts(setting, looked, replace(learned, quotes=1.01))
+    assert none.set_index("what").loc["quotations", "value"] == 0
     each, judge = studies.ragas(setting, looked, learned)
     assert each["faithfulness"].mean() > 0.9 and each["right"].mean() < 1
     assert judge.set_index("kind").loc["all", "bias"] > 0

@@ -149,12 +149,15 @@ def test_a_restart_makes_no_text_newer(tmp_path):
 
 @pytest.mark.parametrize(
     "body",
-    ["0123456789abcdef" * 1_000, "1," * 10_000 + "x", "℡" * 8_000, "# a" + " " * 60_000 + "b"],
+    [
+        *("0123456789abcdef" * 1_000, "1," * 10_000 + "x", "℡" * 8_000, "# a" + " " * 60_000 + "b"),
+        "at " + "Bb" * 30_000 + " a B" * 9_000,
+    ],
 )
 def test_a_long_word_costs_no_more_than_its_length(body):
     office, begin = Office(), time.process_time()
     office.write(7, body)
-    office.library.view("user:0").kind(body)
+    office.library.view("user:0").value(body)
     office.library.signals("user:0", body[:2_000], NOON)
     assert time.process_time() - begin < 3.0
 

@@ -412,8 +412,8 @@ class Library:
     def versions(self, documents: Sequence[str]) -> list[int]:
         """Return the stored version of documents; 0 where there is none."""
         with self._lock:
-            told = (self.leaves.get(name) for name in documents)
-            return [one.document.version if one else 0 for one in told]
+            held = self.leaves
+            return [held[n].document.version if n in held else 0 for n in documents]
 
     def read(self, user: str, document: str) -> Document | None:
         """Return a document, or None: whether it is hidden or does not exist is not to be told.
@@ -437,7 +437,7 @@ class Library:
                 seen.taught.become({n: self.leaves[n].lesson for n in self._named(seen)})
             if seen.view is None or len(seen.view.subjects) > MOST:
                 codes = seen.taught.code_names()
-                known = seen.taught.known() - {code.casefold() for code in codes}  # of no value
+                known = seen.taught.known() - {code.casefold() for code in codes}  # they are none
                 seen.view = View(Names(self.names.teams, codes), known)
             return seen.view
 
@@ -475,10 +475,9 @@ class Library:
             asked, mask = names.expanded(question), visible.mask
             naming = self.words.holding(map(counted, names.called(question)), mask)
             by_words = self.words.scores(counted(asked), mask)
-            first = top(by_words, DEPTH, above=0.0)
-            vector = query_vectors(self.embedder, [question])[0]
-            told = scaled(dict(zip(first.tolist(), by_words[first].tolist(), strict=True)))
-            near = dict[int, float]()
+            first = top(by_words, DEPTH, above=0.0).tolist()
+            told = scaled({row: float(by_words[row]) for row in first})
+            vector, near = query_vectors(self.embedder, [question])[0], dict[int, float]()
             for among in (visible, Visible.of(naming)) if naming.any() else (visible,):
                 found = self.router.search(self.index, vector, among, DEPTH)
                 near |= zip(found.rows.tolist(), found.scores.tolist(), strict=True)

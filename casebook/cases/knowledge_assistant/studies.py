@@ -14,6 +14,7 @@ from casebook.cases.knowledge_assistant.ladder import (
     Looked,
     Setting,
     graded,
+    quotable,
     quoted,
     recall_at,
     settle,
@@ -118,8 +119,9 @@ def conflicts(
     -------
     DataFrame
         ``what`` (questions: is a contradiction shown where the visible documents disagree;
-        documents: does the one that is shown state the fact with another value; settled: is the
-        value right where they disagree), ``measure``, ``value``, ``low``, ``high`` (over facts),
+        quotations: do quotations, if these are shown, state two values there; documents: does the
+        one that is shown state the fact with another value; settled: is the value right where they
+        disagree), ``measure``, ``value``, ``low``, ``high`` (over facts),
         ``of``.
     """
     labels = _values(setting)
@@ -134,6 +136,7 @@ def conflicts(
         seen = {
             ("questions", "precision"): [disagree] * bool(against),
             ("questions", "recall"): [bool(against)] * disagree,
+            ("quotations", "recall"): [len(_quoted(setting, looked, learned, n)) > 1] * disagree,
             ("documents", "precision"): [_says(labels, one["fact"], other) for other in against],
             ("values", "recall"): [
                 any(same(v, s.value) for s in ([held, *against] if held else ()))
@@ -149,9 +152,16 @@ def conflicts(
 
 #: What is measured of contradictions.
 SHOWN = (
-    *(("questions", "precision"), ("questions", "recall"), ("documents", "precision")),
-    *(("values", "recall"), ("settled", "right")),
+    *(("questions", "precision"), ("questions", "recall"), ("quotations", "recall")),
+    *(("documents", "precision"), ("values", "recall"), ("settled", "right")),
 )
+
+
+def _quoted(setting: Setting, looked: Sequence[Looked], learned: Learned, n: int) -> set[str]:
+    """Return the values that quotations state of a question's fact."""
+    fact, said = setting.asked["fact"].iat[n], quotable(setting, looked[n], learned, n)
+    told = [setting.labels.get((s.document, s.quote), {}) for s in said]
+    return {one[fact] for one in told if fact in one}
 
 
 def _says(labels: dict[tuple[str, int], list[str]], fact: int, other: Statement) -> bool:
