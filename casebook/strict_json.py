@@ -16,8 +16,6 @@ ValueError: the field 'amount' stands twice in one object
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from typing import Any, NoReturn
 
 #: Characters of a name that a message quotes.
@@ -41,30 +39,6 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def unique_of_many(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object as :func:`unique`, in a time that grows with the number of its fields.
-
-    :func:`unique` takes the square of it to name the field that stands twice. Let everything that
-    reads an object from far away use this one.
-
-    Examples
-    --------
-    >>> unique_of_many([("a", 1), ("b", 2)])
-    {'a': 1, 'b': 2}
-    """
-    if len(made := dict(pairs)) == len(pairs):
-        return made
-    counted = Counter(name for name, _ in pairs)
-    return unique([(next(name for name, n in counted.items() if n > 1), None)] * 2)
-
-
-def finite(digits: str) -> float:
-    """Return a number; ValueError beyond what a float holds (``parse_float`` of json.loads)."""
-    if not math.isfinite(number := float(digits)):
-        raise ValueError(f"{digits[:QUOTED]} is beyond what JSON readers take")
-    return number
-
-
 def no_constant(name: str) -> NoReturn:
     """Refuse NaN and infinity (``parse_constant`` of :func:`json.loads`)."""
     raise ValueError(f"{name} is not JSON")
@@ -84,30 +58,5 @@ def parse(text: str | bytes) -> Any:
         return json.loads(text, parse_constant=no_constant, object_pairs_hook=unique)
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def parse_foreign(text: str) -> Any:
-    """Return the value of a JSON text of somebody who may want to hold us up.
-
-    As :func:`parse`; numbers beyond a float's are refused too, since they would be written as
-    ``Infinity``, and the time grows with the length alone.
-
-    Raises
-    ------
-    ValueError
-        As :func:`parse`.
-
-    Examples
-    --------
-    >>> parse_foreign("1e999")
-    Traceback (most recent call last):
-    ...
-    ValueError: 1e999 is beyond what JSON readers take
-    """
-    hooks = {"parse_constant": no_constant, "parse_float": finite}
-    try:
-        return json.loads(text, object_pairs_hook=unique_of_many, **hooks)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -53,9 +53,6 @@ class Provider(Fixed):
         Seconds until the first piece of an answer, between two, and for the whole of it.
     slots : int
         Requests that it answers at a time for all tenants together.
-    each : int
-        Of these, how many one tenant holds at most, so that one with long answers leaves some to
-        the others; all of them without it.
     per_minute, burst : int
         Requests that it takes in a minute from all of them, and at once; no limit without them.
     tenants : tuple of str
@@ -70,7 +67,6 @@ class Provider(Fixed):
     idle_s: Seconds = 10.0
     total_s: Seconds = 120.0
     slots: Count = 64
-    each: Count | None = None
     per_minute: Count | None = None
     burst: Count = 10
     tenants: tuple[Name, ...] = ()

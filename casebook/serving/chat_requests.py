@@ -26,7 +26,7 @@ from pydantic import AfterValidator, Field, model_validator
 from casebook.llm.messages import Message, Tool, ToolCall
 from casebook.serving.refusals import Refusal
 from casebook.serving.strict import Strict
-from casebook.strict_json import parse_foreign
+from casebook.strict_json import parse as parse_json
 
 #: Options that go to a provider as they are.
 OPTIONS = (
@@ -95,7 +95,7 @@ class Call(Strict):
     def made(self) -> ToolCall:
         """The call as a model's adapter writes it."""
         try:
-            given = plain(parse_foreign(self.function.arguments or "{}"))
+            given = plain(parse_json(self.function.arguments or "{}"))
         except ValueError as error:
             raise ValueError(f"the arguments of {self.id} are not such JSON: {error}") from None
         return ToolCall(self.function.name, given, self.id)
@@ -105,7 +105,7 @@ class Said(Strict):
     """A message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Part], Field(max_length=1_000)] | None = None
+    content: str | list[Part] | None = None
     name: None = None
     tool_calls: list[Call] = Field(default=[], max_length=128)
     tool_call_id: str | None = None
@@ -197,7 +197,6 @@ class ChatRequest(Strict):
     """The body of ``POST /v1/chat/completions``; ``prompt`` is a field of ours."""
 
     invalid: ClassVar[str] = "invalid request"
-    most_values: ClassVar[int | None] = 10_000
     remedy: ClassVar[str] = "Send messages, or prompt, or both; tool_choice needs its tools."
 
     messages: list[Said] = Field(default=[], max_length=500, description=_MESSAGES)

@@ -3,10 +3,9 @@
 Personal data are found by :mod:`casebook.serving.privacy`, orders to the model by the
 patterns of :mod:`casebook.serving.quick_guard`. Both cost milliseconds for a thousand characters.
 So a cheap look comes first, and long texts are searched in a thread. An order to the model is
-looked for in all that a request brings but its system message: in calls, in what tools return, in
-how they are described, in the schema of an answer, and in messages of one writer that follow each
-other, which a provider may join. Beside a prompt of the registry, the request's own system message
-is searched too, and what is filled in: there, the tenant's prompt gives the orders.
+looked for in all that a request brings but its system message: in calls, in what tools return and
+in how they are described. Beside a prompt of the registry, the request's own system message is
+searched too: there, the tenant's prompt gives the orders.
 
 What streams is masked by :class:`casebook.serving.streamed.StreamMask`, tool calls as a whole.
 
@@ -22,10 +21,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import groupby
 from typing import Any, Literal
 
 from casebook.llm.adapters import ProviderError
@@ -38,7 +35,7 @@ from casebook.serving.quick_guard import attack
 from casebook.serving.refusals import Refusal
 from casebook.serving.streamed import StreamMask, found, masked, may_hold
 from casebook.serving.toxicity import toxic
-from casebook.strict_json import parse_foreign
+from casebook.strict_json import parse
 
 #: Longer texts are searched in a thread; more characters are not searched at all: they would hold
 #: up everybody.
@@ -80,23 +77,18 @@ def checked(
     said: Said,
     detect: Detector = attack,
     topics: Topics | None = None,
+    *,
     besides: Mapping[str, Any] | None = None,
-    prompt: int | None = None,
-    values: Sequence[str] = (),
-    names: Sequence[str] = (),
+    prompt: int = 0,
 ) -> tuple[Said, Mapping[str, Any], list[str]]:
     """Return a request as the model may see it, and what was flagged.
 
     Parameters
     ----------
     besides : mapping, optional
-        JSON of tools and options.
-    prompt : int, optional
-        Messages at the beginning that are the system's part of a prompt of the registry, if any.
-    values : sequence of str
-        What fills that prompt.
-    names : sequence of str
-        Of tools. They cannot be masked: personal data in one are refused.
+        JSON of what is sent besides the conversation: tools and options.
+    prompt : int
+        How many messages, at the beginning, are of the registry's prompt.
 
     Raises
     ------
@@ -105,37 +97,21 @@ def checked(
     """
     flags, besides = [], besides or {}
     if guard.injection != "off" or (guard.topics and topics):
-        foreign = [*_foreign(said, besides, prompt), *map(_words, names), *filter(None, values)]
+        foreign = list(_foreign(said, besides, prompt))
     if guard.injection != "off":
-        texts = [*foreign, *_joined(said, prompt), *["\n".join(values)][: len(values) > 1]]
-        flags += _orders(guard, texts, detect)
+        why = next(filter(None, map(detect, foreign)), "")
+        if why and guard.injection == "reject":
+            what = f"A message looks like an order to the model: it {why}."
+            raise Refusal(400, "injection", what, "Put it otherwise.")
+        flags += [f"injection: {why}"] if why else []
     if guard.topics and topics:
         _check_topics(guard, foreign, topics)
     if guard.pii_in != "off":
-        said, besides, told = _redacted(guard, said, besides, names)
-        flags += told
+        said, besides, kinds = _masked(said, besides)
+        if kinds and guard.pii_in == "reject":
+            raise personal(kinds, "request")
+        flags += [f"redacted: {kinds}"] if kinds else []
     return said, besides, flags
-
-
-def _orders(guard: Guard, texts: Sequence[str], detect: Detector) -> list[str]:
-    """Return the flag of an order to the model, if there is one; refuse it if the tenant does."""
-    why = next(filter(None, map(detect, texts)), "")
-    if why and guard.injection == "reject":
-        what = f"A message looks like an order to the model: it {why}."
-        raise Refusal(400, "injection", what, "Put it otherwise.")
-    return [f"injection: {why}"] if why else []
-
-
-def _redacted(
-    guard: Guard, said: Said, besides: Mapping[str, Any], names: Sequence[str]
-) -> tuple[Said, Mapping[str, Any], list[str]]:
-    """Return a request without personal data, and its flag; refuse those in names of tools."""
-    if kinds := Counter(one.kind for name in names for one in found(_words(name))):
-        raise personal(_told(kinds), "name of a tool")
-    said, besides, told = _masked(_numbered(said), besides)
-    if told and guard.pii_in == "reject":
-        raise personal(told, "request")
-    return said, besides, [f"redacted: {told}"] if told else []
 
 
 def _check_topics(guard: Guard, texts: Sequence[str], topics: Topics) -> None:
@@ -146,56 +122,14 @@ def _check_topics(guard: Guard, texts: Sequence[str], topics: Topics) -> None:
                 raise Refusal(400, "blocked topic", what, "Ask about something else.")
 
 
-def _foreign(said: Said, besides: Mapping[str, Any], prompt: int | None) -> Iterator[str]:
+def _foreign(said: Said, besides: Mapping[str, Any], prompt: int) -> Iterator[str]:
     """Yield the texts that may hold an order of somebody who has none to give."""
-    for one in said[prompt or 0 :]:
-        if one.content and _gives_none(one, prompt):
+    for one in said[prompt:]:
+        if one.content and (prompt or one.role != "system"):
             yield one.content
-        for call in one.tool_calls:
-            yield f"{_words(call.name)} {json.dumps(call.arguments, ensure_ascii=False)}"
-    for part in (*besides.get("tools", ()), *filter(None, [besides.get("response_format")])):
-        yield json.dumps(part, ensure_ascii=False)
-
-
-def _gives_none(one: Message, prompt: int | None) -> bool:
-    """Say whether the writer of a message has no orders to give."""
-    return prompt is not None or one.role != "system"
-
-
-def _joined(said: Said, prompt: int | None) -> Iterator[str]:
-    """Yield the messages of one writer as one text, where some provider would get them so."""
-    own = [one for one in said[prompt or 0 :] if one.content and _gives_none(one, prompt)]
-    system = [one for one in own if one.role == "system"]
-    rest = [list(run) for _, run in groupby(own, lambda one: one.role)]
-    for run in [system, *(run for run in rest if run[0].role != "system")]:
-        if len(run) > 1:
-            yield "\n".join(one.content for one in run)
-
-
-def _words(name: str) -> str:
-    """Return a name as the words that it is made of."""
-    return name.replace("_", " ").replace("-", " ")
-
-
-def _numbered(said: Said) -> Said:
-    """Return a conversation with ids of its own for its calls: a client's may hold anything."""
-    if not any(one.tool_calls or one.tool_call_id for one in said):
-        return said
-    ids: dict[str, str] = {}
-
-    def own(id_: str) -> str:
-        return ids.setdefault(id_, f"call_{len(ids)}")
-
-    made = []
-    for one in said:
-        calls = tuple(replace(call, id=own(call.id)) for call in one.tool_calls)
-        answers = own(one.tool_call_id) if one.tool_call_id else one.tool_call_id
-        made.append(replace(one, tool_calls=calls, tool_call_id=answers))
-    return made
-
-
-def _told(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        yield from (json.dumps(call.arguments, ensure_ascii=False) for call in one.tool_calls)
+    for tool in besides.get("tools", ()):
+        yield json.dumps(tool, ensure_ascii=False)
 
 
 def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, Any], str]:
@@ -206,14 +140,10 @@ def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, 
     clean, (others, findings) = list(said), masked_leaves(besides)
     kinds = Counter(one.kind for one in findings)
     for at, one in enumerate(said):
-        calls = [(call, found(call.name), masked_leaves(call.arguments)) for call in one.tool_calls]
+        calls = [(call, masked_leaves(call.arguments)) for call in one.tool_calls]
         text, own = one.content, found(one.content)
-        kinds.update(f.kind for f in own)
-        kinds.update(f.kind for _, in_name, (_, more) in calls for f in in_name + more)
-        made = tuple(
-            replace(call, name=masked(call.name, in_name), arguments=value)
-            for call, in_name, (value, _) in calls
-        )
+        kinds.update(f.kind for f in own + [f for _, (_, more) in calls for f in more])
+        made = tuple(replace(call, arguments=value) for call, (value, _) in calls)
         if made or own:
             clean[at] = replace(one, tool_calls=made, content=masked(text, own))
     for role in {one.role for one in clean if may_hold(one.content)}:
@@ -224,7 +154,8 @@ def _masked(said: Said, besides: Mapping[str, Any]) -> tuple[Said, Mapping[str, 
                 clean[at] = replace(clean[at], content=text)
     if clean == list(said) and others == besides:
         return said, besides, ""
-    return clean, others, _told(kinds) or "a number over several messages"
+    told = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    return clean, others, told or "a number over several messages"
 
 
 # On the way out ------------------------------------------------------------------------
@@ -280,9 +211,9 @@ def masked_calls(
             if len(function["arguments"]) > MOST:
                 raise ProviderError("malformed", "a call is too long")
             try:
-                value, findings = masked_leaves(parse_foreign(function["arguments"]), search)
-            except ValueError as error:  # no JSON, a field twice, or too deep: it says which
-                raise ProviderError("malformed", f"what was called: {error}") from None
+                value, findings = masked_leaves(parse(function["arguments"]), search)
+            except ValueError:
+                raise ProviderError("malformed", "a call is nested too deeply") from None
             for one in findings:
                 _refuse(guard, one.kind)
                 kinds[one.kind] += 1
@@ -298,20 +229,15 @@ def masked_json(guard: Guard, text: str) -> tuple[str, Counter[str]]:
 
 
 async def checked_aside(
-    guard: Guard,
-    said: Said,
-    detect: Detector,
-    topics: Topics | None,
-    thread: Callable[..., Awaitable[Any]] = asyncio.to_thread,
-    **more: Any,
+    guard: Guard, said: Said, detect: Detector, topics: Topics | None, **more: Any
 ) -> tuple[Said, Mapping[str, Any], list[str]]:
-    """Check as :func:`checked`, by ``thread`` if it takes long."""
+    """Check as :func:`checked`, in a thread if it takes long."""
     size = sum(len(one.content) for one in said)
     size += sum(len(str(call.arguments)) for one in said for call in one.tool_calls)
-    size += len(str(more.get("besides", ""))) + sum(map(len, more.get("values", ())))
+    size += len(str(more.get("besides", "")))
     if size <= SHORT:
         return checked(guard, said, detect, topics, **more)
     if size > MOST and guard != guard.model_copy(update=OFF):
         what = f"The conversation has {size:,} characters; {MOST:,} are searched at most."
         raise Refusal(413, "too long", what, "Shorten it.")
-    return await thread(partial(checked, guard, said, detect, topics, **more))
+    return await asyncio.to_thread(checked, guard, said, detect, topics, **more)

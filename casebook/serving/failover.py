@@ -1,12 +1,10 @@
 """Failover: a chain of models, repeats with a budget, a breaker for each model, time-outs.
 
 The wanted model is asked first, then the others of the chain. Whatever reaches a provider that this
-request has asked before draws on *that provider's* retry budget
+request has asked before draws on the *retry budget*
 (:mod:`casebook.serving.provider_health`): the same model once more, and the next model of a chain
-that stays with its provider. Each request earns for the providers that it reaches, so the calls to
-a healthy one pay for no repeats to another. Another provider is asked without a budget, once for
-each request: its slots and its rate bound that. All this ends with the first piece of an answer:
-after it another model cannot take over, and a stream that breaks is an error.
+that stays with its provider. Another provider is asked without it. All this ends with the first
+piece of an answer: after it another model cannot take over, and a stream that breaks is an error.
 
 A breaker belongs to a model, not to its provider: one model can be overloaded while the others of
 its provider are well. A body is written before a breaker is asked, so that a request that cannot be
@@ -25,10 +23,9 @@ import json
 import os
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -99,8 +96,6 @@ class Caller:
         Where the keys of providers are.
     clock : callable
         Seconds.
-    budget : callable
-        Makes the retry budget of a provider.
     """
 
     def __init__(
@@ -108,13 +103,12 @@ class Caller:
         providers: Callable[[], Mapping[str, Provider]],
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
-        budget: Callable[[], RetryBudget] = RetryBudget,
     ) -> None:
         self._providers, self._environ, self._clock = providers, environ, clock
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
         self._client = httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)
         self.health: dict[str, ProviderHealth] = {}
-        self.budgets: defaultdict[str, RetryBudget] = defaultdict(budget)
+        self.budget = RetryBudget()
         self.counts: Counter[tuple[str, str]] = Counter()
         self._limited: dict[str, float] = {}
 
@@ -139,13 +133,11 @@ class Caller:
         Refusal
             When nobody answers: 400, 429, 502, 503 or 504.
         """
-        tried, waits, sent, earned = ([] if tried is None else tried), [], set(), set()
+        tried, waits, sent = ([] if tried is None else tried), [], set()
+        self.budget.earn()
         for model in chain:
-            if model.provider not in earned:
-                self.budgets[model.provider].earn()
-                earned.add(model.provider)
             for attempt in (0, 1):
-                if model.provider in sent and not self.budgets[model.provider].take():
+                if model.provider in sent and not self.budget.take():
                     self.counts[model.provider, "spared"] += 1
                     break
                 if attempt:
@@ -169,8 +161,6 @@ class Caller:
         now, provider = self._clock(), self._providers()[model.provider]
         if (until := self._limited.get(model.name, 0)) > now:
             raise ProviderError("rate_limited", KEPT, until - now)
-        if asked.max_tokens > model.most_out:
-            asked = replace(asked, max_tokens=model.most_out)
         body = written(ADAPTERS[provider.format].body(asked, model.upstream))
         sent = self._sent(provider, body, asked.stream, asked.max_tokens)
         rest = self._pieces(model, sent, turn, asked.stream)

@@ -46,22 +46,15 @@ class Fair:
         Requests of one tenant that wait; one more is refused.
     fair : bool
         Without it, first come is first served: for comparison.
-    each : int, optional
-        Slots that one tenant holds at most. Its next request waits although slots are free, so that
-        few long requests do not take all of them.
     """
 
-    def __init__(
-        self, slots: int, most: int = MOST_WAITING, fair: bool = True, each: int | None = None
-    ) -> None:
-        self.free, self.most, self.fair, self.each = slots, most, fair, each or slots
+    def __init__(self, slots: int, most: int = MOST_WAITING, fair: bool = True) -> None:
+        self.free, self.most, self.fair = slots, most, fair
         self._now = 0.0
         self._ends: dict[str, float] = {}
         self._numbers = count()
-        self._queue: list[tuple[float, int, str, asyncio.Future]] = []
-        self._aside: dict[str, list[tuple[float, int, str, asyncio.Future]]] = {}
+        self._queue: list[tuple[float, int, asyncio.Future]] = []
         self.waiting: Counter[str] = Counter()
-        self.held: Counter[str] = Counter()
 
     @asynccontextmanager
     async def turn(
@@ -78,9 +71,8 @@ class Fair:
             raise Full(f"{self.most} requests wait already")
         tag = max(self._now, self._ends.get(tenant, 0.0)) if self.fair else 0.0
         self._ends[tenant] = tag + cost / weight
-        if self.free and self.held[tenant] < self.each:
+        if self.free:
             self.free -= 1
-            self.held[tenant] += 1
             self._now = tag
         else:
             try:
@@ -91,42 +83,28 @@ class Fair:
         try:
             yield
         finally:
-            self._leave(tenant)
+            self._pass_on()
 
     async def _wait(self, tenant: str, tag: float) -> None:
         """Wait until a slot is handed over."""
         place: asyncio.Future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (tag, next(self._numbers), tenant, place))
+        heapq.heappush(self._queue, (tag, next(self._numbers), place))
         self.waiting[tenant] += 1
         try:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._leave(tenant)  # it came at the moment at which nobody wanted it any more
+                self._pass_on()  # it came at the moment at which nobody wanted it any more
             raise
         finally:
             self.waiting[tenant] -= 1
 
-    def _leave(self, tenant: str) -> None:
-        """Give a tenant's slot back, and what may go next its turn."""
-        self.free += 1
-        self.held[tenant] -= 1
-        if not self.held[tenant]:
-            del self.held[tenant]
-        for one in self._aside.pop(tenant, ()):
-            heapq.heappush(self._queue, one)
-        self._pass_on()
-
     def _pass_on(self) -> None:
-        """Give free slots to the next ones; who holds enough already is put aside."""
-        while self.free and self._queue:
-            tag, _, tenant, place = one = heapq.heappop(self._queue)
-            if place.done():
-                continue
-            if self.held[tenant] >= self.each:
-                self._aside.setdefault(tenant, []).append(one)
-                continue
-            self.free -= 1
-            self.held[tenant] += 1
-            self._now = max(self._now, tag)
-            place.set_result(None)
+        """Give a slot to the next one, or back."""
+        while self._queue:
+            tag, _, place = heapq.heappop(self._queue)
+            if not place.done():
+                self._now = max(self._now, tag)
+                place.set_result(None)
+                return
+        self.free += 1

@@ -103,12 +103,8 @@ class Sqlite:
 
     def check(self) -> None:
         """Refuse to write into a file that was deleted, or that another one has replaced."""
-        try:
-            if self._path is None or samestat(self._path.stat(), self._file):
-                return
-        except OSError as error:  # such as of a network drive, or FileNotFoundError
-            raise sqlite3.OperationalError(f"{self._path}: {error}") from error
-        raise sqlite3.OperationalError(f"{self._path} is not the file that was opened")
+        if self._path and not (self._path.exists() and samestat(self._path.stat(), self._file)):
+            raise sqlite3.OperationalError(f"{self._path} is not the file that was opened")
 
     def rollback(self) -> None:
         """Undo a transaction, if one is open."""
@@ -229,11 +225,7 @@ class Grouped:
                     break
             ending = None in group
             asked = [one for one in group if one is not None]
-            try:
-                self._commit(sorted(asked, key=lambda one: one[0]))
-            except Exception as error:  # nobody waits for ever, and the next group has its turn
-                self._undo()
-                _fail(asked, error)
+            self._commit(sorted(asked, key=lambda one: one[0]))
 
     def _commit(self, group: list[tuple[str, Operation, tuple, Future]]) -> None:
         """Do operations in one transaction; answer them only when it is on disk."""
@@ -246,7 +238,8 @@ class Grouped:
             except self.database.errors as error:  # also where two processes wait for each other
                 self._undo()
                 if last:
-                    done = [(None, _down(error))] * len(group)
+                    down = StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
+                    done = [(None, down)] * len(group)
         for (*_, future), (value, failed) in zip(group, done, strict=True):
             future.set_exception(failed) if failed else future.set_result(value)
 
@@ -259,7 +252,7 @@ class Grouped:
         self.database.execute("commit")
 
     def _undo(self) -> None:
-        with suppress(Exception):  # without a connection there is no transaction
+        with suppress(*self.database.errors):  # without a connection there is no transaction
             self.database.rollback()
 
     def _alone(self, operation: Operation, given: tuple) -> tuple[Any, BaseException | None]:
@@ -274,14 +267,3 @@ class Grouped:
             value, failed = None, error
         self.database.execute("release savepoint alone")
         return value, failed
-
-
-def _down(error: Exception) -> StoreDown:
-    return StoreDown(f"The store failed ({type(error).__name__}). Try again later.")
-
-
-def _fail(group: list[tuple[str, Operation, tuple, Future]], error: Exception) -> None:
-    """Let all operations of a group fail that were not answered."""
-    for *_, future in group:
-        if not future.done():
-            future.set_exception(_down(error))

@@ -42,8 +42,6 @@ class Pooled:
         How many of them may come at once.
     fair : bool
         Without it, first come is first served: for comparison.
-    each : int, optional
-        Slots that one tenant holds at most.
     clock : callable
         Seconds.
     """
@@ -54,11 +52,9 @@ class Pooled:
         per_minute: int | None = None,
         burst: int = 10,
         fair: bool = True,
-        each: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots, self._gate = Fair(slots, fair=fair, each=each), Fair(1, fair=fair)
-        self._clock = clock
+        self._slots, self._gate, self._clock = Fair(slots, fair=fair), Fair(1, fair=fair), clock
         self._bucket = Bucket(per_minute, burst, clock()) if per_minute else None
 
     @asynccontextmanager

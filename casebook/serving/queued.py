@@ -71,7 +71,6 @@ def queued(
     fair: bool,
     most: int = 100,
     weights: Mapping[str, float] | None = None,
-    each: int | None = None,
 ) -> pd.DataFrame:
     """Let requests wait for a resource.
 
@@ -87,15 +86,13 @@ def queued(
         Requests of one tenant that wait; more are refused.
     weights : mapping of str to float
         Of the tenants in the fair queue; by default all have the same.
-    each : int, optional
-        Slots that one tenant holds at most.
 
     Returns
     -------
     DataFrame
         The same with ``wait`` (seconds; missing if refused) and ``turn`` (place in the order).
     """
-    wait, turn = on_jumping_clock(_waited(requests, Fair(slots, most, fair, each), weights))
+    wait, turn = on_jumping_clock(_waited(requests, Fair(slots, most, fair), weights))
     place = pd.Series(range(len(turn)), index=turn).reindex(range(len(requests)))
     return requests.reset_index(drop=True).assign(wait=wait, turn=place)
 

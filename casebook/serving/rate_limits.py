@@ -13,16 +13,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from casebook.llm.providers import Count, Fixed
 from casebook.serving.buckets import Bucket
 
 LOG = logging.getLogger("rate_limits")
-#: The member of a sorted set in Redis whose score is the moment at which a bucket will be full.
-FULL = "full"
-#: Seconds by which a moment may be rounded.
-SLACK = 1e-6
+#: How often a bucket in Redis is tried while others take from it.
+TRIES = 20
 
 
 class Limit(Fixed):
@@ -65,15 +64,14 @@ class RedisLimits:
 
     Kept is one number a bucket: the moment at which it will be full. A request that fits moves it
     on by the time of one token (the generic cell rate algorithm, which passes what a bucket
-    passes). Redis looks and takes in one transaction, so that however many ask at once, no token is
-    given twice and nobody has to try again. Who was told to wait is refused until then without
-    asking Redis, so that a flood does not reach it. While Redis is away, or answers with an error,
-    each gateway limits for itself: N of them then let through N times the limit.
+    passes). Where two gateways ask at once, the slower one looks again, a few times. Who was told
+    to wait is refused until then without asking Redis, so that a flood does not reach it. While
+    Redis is away, or answers with an error, each gateway limits for itself: N of them then let
+    through N times the limit.
 
     Parameters
     ----------
     client : redis.asyncio.Redis
-        Of a server from version 6.2.
     prefix : str
         Of the keys.
     """
@@ -90,10 +88,8 @@ class RedisLimits:
         if known == limit and (wait := until - time.monotonic()) > 0:
             return wait
         try:
-            # The length tells where the tenant's name ends, whatever it holds.
-            key = f"{self._prefix}:{len(tenant)}:{tenant}:{model}"
-            wait = await self._shared(key, limit)
-        except RedisError as error:
+            wait = await self._shared(f"{self._prefix}:{tenant}:{model}", limit)
+        except (RedisError, ValueError) as error:  # ValueError: what is kept is no number
             LOG.warning("limits are this gateway's own: %s", type(error).__name__)
             return await self._own.take(tenant, model, limit)
         self._until[tenant, model] = limit, time.monotonic() + wait
@@ -104,23 +100,21 @@ class RedisLimits:
         await self._client.aclose()
 
     async def _shared(self, key: str, limit: Limit) -> float:
-        """Take a token in Redis.
+        from redis.exceptions import WatchError
 
-        The moment is the score of a sorted set's one member, because Redis has commands that
-        compare scores before they change them. ``now`` may be old by the time it is used: then
-        less has flowed in, never more.
-        """
-        each, fits = 60 / limit.per_minute, f"{self._prefix}/fits:{key}"
-        room = (limit.burst - 1) * each  # how far off "full" may be while there is a token
-        seconds, micro = await self._client.time()
-        now = seconds + micro / 1e6
-        async with self._client.pipeline(transaction=True) as pipe:
-            pipe.zadd(key, {FULL: now}, gt=True)  # the later of the two
-            pipe.zrangestore(fits, key, "-inf", now + room + SLACK, byscore=True)
-            pipe.zadd(fits, {FULL: each}, xx=True, incr=True)  # nothing, if it was too far off
-            pipe.zunionstore(key, (key, fits), aggregate="MAX")
-            pipe.delete(fits)
-            pipe.expire(key, 1 + int(limit.burst * each))
-            pipe.zscore(key, FULL)
-            _, _, taken, *_, full = await pipe.execute()
-        return 0.0 if taken is not None else full - now - room
+        each = 60 / limit.per_minute
+        async with self._client.pipeline() as pipe:
+            for _ in range(TRIES):
+                with suppress(WatchError):
+                    await pipe.watch(key)
+                    seconds, micro = await pipe.time()
+                    now, kept = seconds + micro / 1e6, await pipe.get(key)
+                    full = max(now, float(kept or 0))
+                    wait = full + each - limit.burst * each - now
+                    if wait > 1e-6:
+                        return wait
+                    pipe.multi()
+                    pipe.set(key, repr(full + each), ex=1 + int(limit.burst * each))
+                    await pipe.execute()
+                    return 0.0
+        raise WatchError("others were quicker each time")

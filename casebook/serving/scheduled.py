@@ -125,7 +125,7 @@ class _Client:
             body = (body + piece)[-keep:]
             pieces += 1
             if pieces == asked["leaves"]:
-                told["left"], told["end"] = True, body.decode(errors="replace")
+                told["left"] = True
                 return False
         await reader.readexactly(2)
         told["end"] = body.decode(errors="replace")

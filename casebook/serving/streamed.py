@@ -26,10 +26,8 @@ from casebook.serving.privacy import find
 
 #: Characters that are held back, and of the longest word (an e-mail address has 254 at most).
 HOLD, WORD = 120, 320
-#: Characters after which a text is searched again, and that have come since it was searched last.
-STEP, FRESH = 48, 12
-#: Characters that nobody sees and that are held back besides: more would be searched each time.
-UNSEEN = 320
+#: Characters after which a text is searched again.
+STEP = 48
 ANY = re.compile(r"[\d@]|\b(?:at|arroba)\b", re.IGNORECASE)
 
 
@@ -85,12 +83,7 @@ class StreamMask:
     ) -> None:
         self.hold, self.refuse, self.search = hold, refuse, search
         self.found: Counter[str] = Counter()
-        self.passed, self._before, self._text, self._searched, self._fresh = 0, "", "", 0, 0
-
-    @property
-    def waiting(self) -> int:
-        """Characters that are held back now."""
-        return len(self._text)
+        self.passed, self._before, self._text, self._searched = 0, "", "", 0
 
     def feed(self, piece: str) -> str:
         """Take a piece; return what may leave now.
@@ -101,15 +94,12 @@ class StreamMask:
             What ``refuse`` raises.
         """
         self._text += piece
-        self._fresh += len(piece)
         if len(self._text) - self.hold < max(1, self._searched):
-            return ""
-        if self._searched and self._fresh < FRESH:
             return ""
         if not (cut := self._cut()):
             return ""
         left = self._release(cut)
-        self._searched, self._fresh = min(STEP, self.hold), 0
+        self._searched = min(STEP, self.hold)
         return left
 
     def end(self) -> str:
@@ -117,13 +107,9 @@ class StreamMask:
         return self._release(len(self._text)) if self._text else ""
 
     def _cut(self) -> int:
-        """Return where what is held back begins.
-
-        Characters that nobody sees do not count, up to :data:`UNSEEN` of them.
-        """
+        """Return where what is held back begins: characters that nobody sees do not count."""
         at, seen = len(self._text), 0
-        least = at - self.hold - UNSEEN
-        while at > max(0, least) and seen < self.hold:
+        while at and seen < self.hold:
             at -= 1
             seen += self._text[at].isascii() or unicodedata.category(self._text[at]) != "Cf"
         word = max(self._text.rfind(gap, 0, at) for gap in " \n\t") + 1

@@ -29,9 +29,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from casebook.llm.bounded_schema import size_of
 from casebook.serving.tokens import without_numbers
-from casebook.strict_json import unique_of_many
+from casebook.strict_json import unique
 
 #: The largest integer that every JSON client keeps exactly (RFC 8259, section 6).
 LARGEST = 2**53 - 1
@@ -125,14 +124,11 @@ class Strict(BaseModel):
         What to send when the fields do not go together.
     hidden : frozenset of str
         Fields whose values are not told back.
-    most_values : int or None
-        Values in a body, counted before any is checked: each that is wrong is a fault of its own.
     """
 
     invalid: ClassVar[str] = "invalid request"
     remedy: ClassVar[str] = ""
     hidden: ClassVar[frozenset[str]] = frozenset()
-    most_values: ClassVar[int | None] = None
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -160,7 +156,7 @@ def parse(raw: bytes, model: type[Model]) -> Model:
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=unique_of_many,
+            object_pairs_hook=unique,
             parse_constant=_no_constant,
             parse_int=_int,
         )
@@ -169,18 +165,15 @@ def parse(raw: bytes, model: type[Model]) -> Model:
         raise _malformed(what) from None
     if not isinstance(value, dict):
         raise _malformed(f"the body is a JSON {_kind(value)}")
-    if (most := model.most_values) is not None and size_of(value, most) > most:
-        what = f"The body holds more than {most:,} values."
-        raise Problem(413, "too many values", what, "Send less at a time.")
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
         found = error.errors(include_url=False)[:5]
         if found[0]["type"] == "json_invalid":  # half a surrogate, which the library lets through
             raise _malformed(str(found[0]["ctx"]["error"])) from None
-        faults = [_fault(fault, model, value) for fault in found]
-        what, do = (" ".join(dict.fromkeys(said)) for said in zip(*faults, strict=True))
-        raise Problem(422, model.invalid, what, do) from None
+        faults = [_fault(fault, model) for fault in found]
+        what, do = zip(*faults, strict=True)
+        raise Problem(422, model.invalid, " ".join(what), " ".join(dict.fromkeys(do))) from None
 
 
 def _malformed(what: str) -> Problem:
@@ -212,33 +205,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _path(loc: Iterable[str | int], body: Any) -> str:
-    """Return where in a body a fault is, without the library's names of alternatives."""
-    path = ""
-    for part in loc:
-        inside = isinstance(body, dict) and part in body
-        if inside or (isinstance(body, list) and isinstance(part, int) and part < len(body)):
-            path, body = f"{path}.{part}" if path else str(part), body[part]
-    return path if len(path) <= 60 else path[:57] + "..."
-
-
-def _fault(fault: Mapping[str, Any], model: type[Strict], body: Any) -> tuple[str, str]:
+def _fault(fault: Mapping[str, Any], model: type[Strict]) -> tuple[str, str]:
     """Return what is wrong with a field and what to do, in words."""
     name = str(fault["loc"][0]) if fault["loc"] else ""
     field = model.model_fields.get(name)
     kind, value = fault["type"], fault.get("input")
     if not name:
         return _sentence(str(fault["ctx"]["error"])), model.remedy
-    path = _path(fault["loc"], body) or name
-    if kind == "extra_forbidden" and path != name:
-        return f"{path} is no field.", f"Send {name} as {field.description}."
     if kind == "extra_forbidden":
         return f"{_shown(name)} is no field.", f"Leave it out; {one_of(model.model_fields)}."
     do = f"Send {name} as {field.description}."
     if kind == "missing":
-        inside = f"{path}." if len(fault["loc"]) > 1 else ""
-        return f"{inside}{fault['loc'][-1]} is missing.", do
+        return f"{name} is missing.", do
     if kind == "value_error":
-        return f"{path} is {_shown(value)}: {fault['ctx']['error']}.", do
+        return f"{name} is {_shown(value)}: {fault['ctx']['error']}.", do
     shown = "no such thing" if name in model.hidden else _shown(value)
-    return f"{path} is {shown}.", do
+    return f"{name} is {shown}.", do

@@ -18,7 +18,6 @@ from casebook.cases.llm_gateway.alerts import (
     Advice,
     advice,
     alerts,
-    network,
     spending,
     unusual,
     used_from,
@@ -116,9 +115,3 @@ def test_advice_names_what_a_cheaper_model_would_have_saved():
     assert advice(config, "acme", lines) == [Advice("large", "small", 100 * (9000 - 600))]
     assert advice(config, "globex", [Line("small", 1, 1, 1, 750)]) == [], "it may ask no other"
     assert json.dumps(advice(config, "acme", []))
-
-
-def test_an_address_of_a_socket_for_both_versions_is_one_of_version_four():
-    """Of ``::ffff:0:0/96``, all would be one place."""
-    assert network("::ffff:203.0.113.7") == network("203.0.113.9") == "203.0.113.0/24"
-    assert network("::ffff:198.51.100.7") == "198.51.100.0/24"

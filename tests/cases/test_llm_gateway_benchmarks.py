@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from casebook.cases.llm_gateway import benchmarks, counted, isolated, measured, studies, waiting
+from casebook.cases.llm_gateway import benchmarks, counted, isolated, measured, studies
 from casebook.cases.llm_gateway.artifacts import CASE
 from casebook.recorded import bench
 from casebook.serving.rate_limits import Limit
@@ -30,30 +30,6 @@ def test_one_world_of_the_ladder_is_the_recorded_one():
     pd.testing.assert_frame_equal(live, stored[[*live]], rtol=5e-3, check_dtype=False)
 
 
-def test_one_world_of_cascades_that_misjudge_their_check_is_the_recorded_one():
-    keys = ["seed", "believed", "policy"]
-    live = studies.misjudged(studies.SEEDS[:1], (0.5, 1.0))
-    stored = live[keys].merge(recorded("misjudged"), on=keys, validate="1:1")
-    pd.testing.assert_frame_equal(live, stored[[*live]], rtol=5e-3, check_dtype=False)
-
-
-def test_the_page_says_of_money_and_checks_what_the_tables_say():
-    table = recorded("ladder").query("families == 'all'")
-    saved = studies.money(table)
-    free = studies.CASCADES[0]
-    assert saved.loc["logistic", "low"] > 0 and saved.loc["logistic", "share_high"] < 0.02
-    assert saved.loc[free, "low"] > saved.loc["logistic", "saved"] > saved.loc["rules", "saved"]
-    assert studies.money(table, "all strong").loc["error cost alone", "low"] > 0
-    known = table[table["policy"].isin(["error cost alone", studies.ORACLE])]
-    by_power = {
-        power: studies.closed(pd.concat([known, rows]))[free].mean()
-        for power, rows in recorded("checks").groupby("power")
-    }
-    assert by_power[0.5] < 0.05 and by_power[2.0] > 1, "the title of the page's figure"
-    by_belief = recorded("misjudged").groupby(["policy", "believed"])["euro"].mean()[free]
-    assert by_belief.idxmin() == 1.0, "whoever knows the check's power pays least"
-
-
 def test_the_oracle_is_the_floor_and_the_settings_have_won_or_tie():
     table = recorded("ladder").query("families == 'all'")
     euro = table.pivot(index="seed", columns="policy", values="euro")
@@ -74,42 +50,6 @@ def test_every_detector_is_judged_on_every_family_and_a_random_split_flatters():
     assert recall["logistic", False] > recall["logistic", True] + 0.1
 
 
-def test_every_detector_misses_most_of_a_new_family():
-    table = recorded("detected").query("new_families")
-    assert (table.groupby("detector")["recall_at_1"].mean() < 0.5).all()
-
-
-# Waits and late clients -------------------------------------------------------------------
-
-
-def test_one_minute_of_tenants_that_rush_is_the_recorded_one():
-    live = waiting.neighbours(("within limits",), ("limits", "both"), seeds=studies.SEEDS[:1])
-    keys = ["seed", "rush", "arm"]
-    stored = live[keys].merge(recorded("noisy"), on=keys, validate="1:1")
-    pd.testing.assert_frame_equal(live, stored[[*live]], rtol=1e-3, check_dtype=False)
-
-
-def test_one_arm_stops_both_rushes_and_long_answers_need_a_cap():
-    p99 = recorded("noisy").groupby(["rush", "arm"])["p99"].mean()
-    for rush in ("beyond limits", "within limits"):
-        assert p99[rush, "both"] < p99[rush, "nothing"] / 4
-    assert p99["within limits", "limits"] > 0.9 * p99["within limits", "nothing"]
-    assert p99["within limits", "both, by contract"] > 2 * p99["within limits", "both"]
-    assert p99["none", "both"] > p99["none", "limits"], "without a rush the queue costs waiting"
-    for rush in ("long, small", "long, large"):
-        assert p99[rush, "both"] > max(p99[rush, "limits"], 1.5 * p99[rush, "both, capped"])
-
-
-def test_without_a_key_a_repeat_is_another_request_and_nobody_pays_for_what_is_not_read():
-    table = recorded("official").set_index(["provider", "key"])
-    assert (table["twice"] == 0).all() and (table["for_nothing"] == 0).all()
-    for provider in ("late once", "always late"):
-        keyed = table.loc[(provider, True)]
-        assert len({*keyed[["calls", "answered", "asked", "bills"]]}) == 1, "once each"
-    alone = table.loc[("always late", False)]
-    assert (alone["answered"], alone["bills"], alone["asked"]) == (0, 0, 3 * alone["calls"])
-
-
 # Limits -----------------------------------------------------------------------------------
 
 
@@ -117,11 +57,8 @@ def test_the_limiter_is_exact_in_a_reduced_run_as_in_the_table():
     stored, live = recorded("limiter"), counted.limiter(20, 2)
     assert stored["error"].abs().max() <= 0.01
     own = live[live["limiter"] != "over HTTP"]
-    named = [set(one["limiter"].str.replace("real", "fake")) for one in (live, stored)]
-    assert named[0] == named[1] and named[0] == {
-        "one process", "2 clients, fake Redis", "23 clients, fake Redis", "over HTTP"
-    }  # fmt: skip
-    assert (own["error"] == 0).all() and (own["passed"] < own["asked"]).sum() >= 4
+    assert set(live["limiter"]) == set(stored["limiter"])
+    assert (own["error"] == 0).all()
     http = live.set_index("limiter").loc["over HTTP"]  # where the machine is busy, they come late
     assert 0.9 * http["allowed"] <= http["passed"] < http["asked"]
 
@@ -135,41 +72,68 @@ def test_exact_arithmetic_by_hand_and_against_a_bucket_that_leaks():
     assert counted.exact(at, faster) > counted.exact(at, Limit(per_minute=300, burst=20))
 
 
+# Bills ------------------------------------------------------------------------------------
+
+ZERO = (
+    "billed twice",
+    "answered, not billed",
+    "tokens differ",
+    "invoice differs",
+    "open at the end",
+    "sums that differ",
+)
+
+
+def test_bills_are_exact_in_the_table_and_in_a_reduced_run():
+    for table in (recorded("metering"), counted.metering(60, 1, 30)):
+        n = table.set_index("what")["n"]
+        assert (n[[*ZERO]] == 0).all()
+        assert n["answered"] + n["left"] >= 0.95 * n["requests"]
+        assert n["sent"] > n["requests"] and n["kills"] >= 1
+
+
+def seen_and_billed() -> tuple[pd.DataFrame, dict]:
+    """Return two answers and one client that left, and their bills."""
+    end = 'data: {"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}'
+    rows = [("a", 200, True, False, "a", end), ("b", 200, True, False, "b", end)]
+    rows.append(("c", 200, False, True, "c", ""))
+    seen = pd.DataFrame(rows, columns=["request", "status", "whole", "left", "id", "end"])
+    bills = [(one, "t", "complete", 3, 4, 10) for one in "ab"] + [("c", "t", "left", 3, 1, 5)]
+    names = ["id", "tenant", "how", "tokens_in", "tokens_out", "cost"]
+    made = pd.DataFrame(bills, columns=names)
+    return seen, {"bills": made, "sums": {"t": 25}, "still": 0, "off": 0}
+
+
+def test_differences_find_each_fault_that_is_planted():
+    seen, found = seen_and_billed()
+    assert not any(counted.differences(seen, **found)[what] for what in ZERO)
+    bills = found["bills"]
+    twice = pd.concat([bills, bills.head(1).assign(id="a:again")])
+    planted = {
+        "billed twice": {"bills": twice},
+        "answered, not billed": {"bills": bills.query("id != 'b'")},
+        "tokens differ": {"bills": bills.assign(tokens_out=9)},
+        "invoice differs": {"sums": {"t": 26}},
+        "open at the end": {"still": 1},
+        "sums that differ": {"off": 1},
+    }
+    for what, fault in planted.items():
+        assert counted.differences(seen, **{**found, **fault})[what] > 0, what
+    unseen = counted.differences(seen.assign(whole=False), **found)
+    assert unseen["billed, not answered"] == 2
+
+
 # Isolation --------------------------------------------------------------------------------
 
 
 def test_nothing_leaks_and_each_planted_leak_is_found():
     table = recorded("isolation").fillna({"planted": ""}).set_index("planted")
-    assert table.loc["", "leaks"] == 0 and table.loc["", "equal"] > 0.4 * table.loc["", "queries"]
-    assert list(table.index) == ["", *isolated.PLANTED]
+    assert table.loc["", "leaks"] == 0 and table.loc["", "at_most"] <= 0.002
+    assert set(table.index) == {"", *isolated.PLANTED}
     assert (table.drop("")["leaks"] > 0).all()
-    assert table["queries"].iloc[0] == table["queries"].iloc[1], "the peer has as many"
-
-
-def test_a_reduced_run_leaks_nothing_though_tenants_send_equal_bodies():
     answered, found = isolated._looked("", 60, 2)
     assert found == [] and answered > 40
-    assert isolated.equal(60, 2) > 20
-
-
-@pytest.mark.parametrize(
-    ("fault", "where"),
-    [
-        ("a cache by content", "answer"),
-        ("idempotency keys without a tenant", "answer"),
-        ("metrics of all", "metrics"),
-    ],
-)
-def test_a_reduced_run_finds_a_planted_leak(fault, where):
-    assert where in isolated._looked(fault, 60, 2, rps=15)[1]
-
-
-def test_a_number_that_two_tenants_have_seen_is_a_leak(monkeypatch):
-    monkeypatch.setattr(isolated, "_askers", lambda *_: ["t0", "t0", "t1"])
-    ends = pd.DataFrame({"end": ["answer-1.", "answer-1.", "answer-2."]})
-    assert isolated._foreign(ends, 3, 1) == []
-    assert isolated._foreign(ends.assign(end="answer-1."), 3, 1) == ["answer"]
-    assert isolated._foreign(ends.assign(end="word-of-t1"), 3, 1) == ["answer"] * 2
+    assert "answer" in isolated._looked("a cache for all", 60, 2)[1]
 
 
 # What it carries --------------------------------------------------------------------------
@@ -181,7 +145,7 @@ def test_work_of_a_reduced_run_is_near_the_recorded_one():
     stored = recorded("work")
     assert (stored["failed"] == 0).all()
     both = pd.concat([live, stored.set_index(keys)["cpu_ms"]], axis=1, join="inner")
-    assert len(both) == len(live) == 2 * (len(measured.PATHS) - 1)
+    assert len(both) == len(live) == 8
     assert (both.iloc[:, 0] / both.iloc[:, 1]).between(0.4, 2.5).all()  # other machines
 
 
@@ -201,20 +165,6 @@ def test_guards_cost_more_the_longer_a_text_is():
     for guard in ("personal data, some there", "attacks by rules", "all"):
         assert table.loc[guard, 400] < table.loc[guard, 1_600] < table.loc[guard, 4_600]
     assert set(counted.guard_cost(3)["guard"]) == set(table.index)
-
-
-def test_more_processes_do_not_give_what_one_text_takes_too_long_for():
-    table, ms = recorded("guard_tail").set_index("guard"), recorded("latency")
-    assert table.loc["all", "over"] > 0.01, "so p99 is over 50 ms on an idle core"
-    ms = ms.set_index(["load", "path"])["added_p99"]
-    assert ms["trace", "guarded"] > 50 and ms["trace", "guarded"] > 2 * ms["trace", "gateway"]
-
-
-def test_every_sum_of_the_store_holds_and_writers_of_one_file_wait_for_each_other():
-    table = recorded("commits")
-    assert (table[["failed", "off"]] == 0).all(axis=None)
-    p99 = table.query("durable").set_index(["tenants", "processes"])["p99"]
-    assert (p99.xs(4, level=1) > 3 * p99.xs(1, level=1)).all()
 
 
 def test_a_mask_holds_the_first_words_and_not_the_last_ones():

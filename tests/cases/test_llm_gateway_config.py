@@ -10,7 +10,6 @@ import time
 import pytest
 from llm_gateway_kit import KINDS, Running, document, place
 
-from casebook.cases.llm_gateway import server
 from casebook.cases.llm_gateway.config import ConfigError, dedicated, read
 from casebook.cases.llm_gateway.gateway import Gateway
 from casebook.cases.llm_gateway.server import app
@@ -222,24 +221,6 @@ def test_a_follower_lives_on_whatever_fails_and_health_tells_of_it():
         while health()["status"] == "degraded" and time.time() < until:
             time.sleep(0.1)
         assert health()["status"] == "ok"
-
-
-def test_bills_survive_a_power_cut_unless_somebody_wants_it_fast(tmp_path, monkeypatch):
-    """Level 2 is ``full``: a commit waits for the disk; 1 is ``normal``."""
-    monkeypatch.delenv("CASEBOOK_REDIS_URL", raising=False)
-    made, level = [], lambda db: db.execute("pragma synchronous").fetchone()[0]
-    for call in (server.Store, lambda path: Store(path, durable=False)):
-        store = call(str(tmp_path / "db"))
-        made.append(store.submit(level).result())
-        store.close()
-    assert made == [2, 1]
-    asked = []
-    monkeypatch.setattr(server, "Store", lambda *given: asked.append(given) or Store(":memory:"))
-    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
-    app("db")
-    for more in ([], ["--fast"]):
-        server.main(["--db", "db", *more])
-    assert asked == [("db", True), ("db", True), ("db", False)]
 
 
 def test_a_restart_with_the_same_file_keeps_what_tenants_have_set(tmp_path, monkeypatch):

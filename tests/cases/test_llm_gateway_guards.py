@@ -115,18 +115,6 @@ def test_a_router_chooses_among_what_a_tenant_may_ask(running):
     assert [one.json()["model"] for one in got] == ["small", "large"]
 
 
-def test_a_request_reads_the_version_of_a_prompt_that_it_wants_and_no_other(running):
-    for text in ("One", "Two"):
-        running.store(prompts.add, "t2", "many", prompts.Prompt(user=text), 0.0)
-    spoilt = "update prompts set body = 'nobody reads this' where name = 'many' and version = 1"
-    running.store(lambda db: db.execute(spoilt).rowcount)
-    running.refresh()
-    assert [text_of(running.post("t2", {"prompt": {"name": "many"}})) for _ in "ab"] == ["Two"] * 2
-    headers = running.headers("t2", "developer")
-    url = f"{running.url}/admin/prompts/many/test"
-    assert running.http.post(url, json={}, headers=headers).json()["version"] == 2
-
-
 def test_prompts_have_versions_a_split_by_user_and_one_owner(running):
     for text in ("One: {{what}}", "Two: {{what}}"):
         running.store(prompts.add, "t2", "greet", prompts.Prompt(user=text), 0.0)

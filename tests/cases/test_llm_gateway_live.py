@@ -56,10 +56,6 @@ def test_what_limits_allow_is_for_the_fair_queue_and_weights_move_it(rushes):
     assert own.loc["limits", "p99"] > 0.9 * own.loc["nothing", "p99"]
     assert own.loc["both", "p99"] < own.loc["limits", "p99"] / 2
     assert own.loc["both, by contract", "p99"] > own.loc["both", "p99"]
-    for arm in ("fair queue", "both"):
-        assert own.loc[arm, "own_p99"] > 1.5 * own.loc["nothing", "own_p99"], "who rushes waits"
-    beyond = rushes.loc["beyond limits", "own"]
-    assert beyond["nothing"] < beyond["fair queue"] < np.inf == beyond["limits"]
     assert own.loc["both, by contract", "own_refused"] <= own.loc["both", "own_refused"]
 
 

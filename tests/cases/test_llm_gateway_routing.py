@@ -185,23 +185,3 @@ def test_a_frontier_begins_cheap_and_ends_strong():
     oracle = table[(table["policy"] == "oracle") & (table["way"] == "router")]
     assert oracle["strong"].is_monotonic_increasing
     assert oracle["acceptable"].max() >= ends["acceptable"].max()
-    half, price = ends["acceptable"].mean(), {}
-    for key, line in table.sort_values("acceptable").groupby(["policy", "way"]):
-        price[key] = np.interp(half, line["acceptable"], line["model_euro"])
-    paid = [price["oracle", "router"], price["rules", "router"], price["random split", "ends"]]
-    assert paid == sorted(set(paid)) and paid[-1] < ends["model_euro"].max()
-
-
-def test_money_by_hand_and_its_interval():
-    rows = [(1, "error cost alone", 8.0), (1, "rules", 7.0)]
-    rows += [(2, "error cost alone", 4.0), (2, "rules", 4.0)]
-    told = studies.money(pd.DataFrame(rows, columns=["seed", "policy", "euro"]))
-    assert told.loc["rules", ["euro", "saved", "share"]].tolist() == [5.5, 0.5, 0.0625]
-    assert told.loc["rules", "low"] < 0 < told.loc["rules", "high"]
-    assert told.loc["error cost alone", ["saved", "low", "high"]].tolist() == pytest.approx([0] * 3)
-
-
-def test_a_cascade_that_believes_a_wrong_power_costs_more_for_who_knows_the_chances():
-    table = studies.misjudged((1_101,), (0.5, 1.0, 2.0)).set_index(["believed", "policy"])["euro"]
-    own = table.xs("cascade, oracle", level="policy")
-    assert own[1.0] == own.min() and own[0.5] > own[1.0] < own[2.0]

@@ -295,48 +295,6 @@ def test_who_leaves_before_the_first_piece_pays_nothing(running):
     assert (row["state"], row["how"], row["cost"]) == ("released", "left", 0)
 
 
-def _leaves(running, stream: bool = False) -> None:
-    """Let a client of globex go away after 0.2 seconds."""
-    body = {"messages": HI, "stream": stream}
-    with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
-        url = f"{running.url}/v1/chat/completions"
-        client.post(url, json=body, headers=running.headers("globex"))
-
-
-def test_who_leaves_before_a_json_answer_pays_nothing_and_its_provider_is_let_go(running):
-    served, running.p1.first_s = len(running.p1.ledger), 0.6
-    try:
-        _leaves(running)
-        assert running.settled(), "it is closed as soon as its client is gone"
-        row = running.last("globex")
-        assert (row["state"], row["how"], row["cost"]) == ("released", "left", 0)
-        time.sleep(0.6)
-    finally:
-        running.p1.first_s = 0.0
-    assert running.last("globex")["cost"] == 0 and len(running.p1.ledger) == served + 1
-
-
-def test_who_leaves_while_the_bill_of_a_json_answer_is_written_pays_nothing(running, monkeypatch):
-    meter, billed = running.gateway.meter, []
-
-    async def late(request, bill, *kept):
-        billed.append(await plain(request, bill, *kept))
-        await asyncio.sleep(0.6)
-        return billed[-1]
-
-    plain = meter.settle
-    monkeypatch.setattr(meter, "settle", late)
-    before = running.get("globex", "/admin/usage", role="developer").json()["settled"]
-    _leaves(running)
-    until = time.time() + 2
-    while (row := running.last("globex"))["how"] != "left" and time.time() < until:
-        time.sleep(0.02)
-    assert billed == [True], "it was billed, and that is taken back"
-    assert (row["state"], row["cost"]) == ("released", 0) and row["waste"] > 0
-    after = running.get("globex", "/admin/usage", role="developer").json()
-    assert after["settled"] == before and not meter._doubted
-
-
 # Besides -------------------------------------------------------------------------------
 
 
@@ -361,33 +319,3 @@ def test_a_changed_configuration_holds_without_a_restart(running):
     running.store(put_config, read(raw))
     running.refresh()
     assert running.post("globex", {"messages": HI, "model": "large"}).status_code == 403
-
-
-def test_a_gateway_without_its_store_says_so_to_a_load_balancer(running, monkeypatch):
-    for behind, silent, status, told in (
-        (0.0, 0.0, 200, "ok"),
-        (6.0, 6.0, 200, "degraded"),
-        (99.0, 1.0, 200, "degraded"),  # it bills, and something else fails
-        (31.0, 31.0, 503, "down"),
-    ):
-        monkeypatch.setattr(type(running.gateway), "behind", behind)
-        monkeypatch.setattr(type(running.gateway), "silent", silent)
-        running.gateway.caller.health.clear()
-        got = running.http.get(f"{running.url}/health")
-        assert (got.status_code, got.json()["status"]) == (status, told)
-
-
-def test_only_a_store_that_takes_nothing_makes_a_gateway_silent():
-    with Running() as own:
-        own.key("acme")
-        database, gateway = own._store.database, own.gateway
-        begin, database.begin = database.begin, "begin, please"
-        gateway._billed -= 60
-        time.sleep(1.2)
-        got = own.http.get(f"{own.url}/health")
-        assert (got.status_code, got.json()["status"]) == (503, "down") and gateway.silent > 60
-        database.begin = begin
-        until = time.time() + 5
-        while gateway.silent > 60 and time.time() < until:
-            time.sleep(0.05)
-        assert gateway.silent < 5 and own.http.get(f"{own.url}/health").status_code == 200

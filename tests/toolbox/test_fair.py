@@ -73,27 +73,3 @@ def test_who_gave_up_waiting_has_used_nothing_of_its_share():
         return order.index("a")
 
     assert asyncio.run(run()) <= 1
-
-
-def test_a_cap_keeps_slots_free_of_one_tenants_long_requests():
-    async def run(each):
-        queue, held = Fair(slots=4, each=each), []
-
-        async def one(tenant, seconds):
-            async with queue.turn(tenant):
-                held.append((tenant, queue.held["a"]))
-                await asyncio.sleep(seconds)
-
-        long = [asyncio.create_task(one("a", 0.05)) for _ in range(6)]
-        await asyncio.sleep(0)
-        quick = [asyncio.create_task(one("b", 0)) for _ in range(2)]
-        await asyncio.sleep(0)
-        first = sum(tenant == "b" for tenant, _ in held)
-        long[5].cancel()
-        await asyncio.gather(*long, *quick, return_exceptions=True)
-        assert queue.free == 4 and not queue.held and not queue.waiting.total()
-        assert len(held) == 7, "all but the one that gave up"
-        return first, max(n for _, n in held)
-
-    assert asyncio.run(run(None)) == (0, 4)
-    assert asyncio.run(run(2)) == (2, 2)

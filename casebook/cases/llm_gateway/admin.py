@@ -9,7 +9,6 @@ configuration. A key is shown once, when it is made. Each change is a line in th
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -32,9 +31,6 @@ from casebook.serving.strict_app import read
 LARGEST, PATIENCE, GRACE = 1_000_000, 10.0, 86_400.0
 
 
-MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
-
-
 class Asked(NamedTuple):
     """A request of the admin API: whose, by whom, what."""
 
@@ -53,20 +49,14 @@ Who = Callable[[Request], Awaitable[tuple[Tenant, Key]]]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 
 
-class Sent(Strict):
-    """What a tenant sends."""
-
-    most_values: ClassVar[int | None] = 1_000
-
-
-class NewKey(Sent):
+class NewKey(Strict):
     """A key to be made."""
 
     role: str = Field(default="caller", description="caller, developer or admin")
     label: str = Field(default="", max_length=60, pattern=prompts.TEXT, description="a short text")
 
 
-class Sample(Sent):
+class Sample(Strict):
     """Values to test a prompt with."""
 
     remedy: ClassVar[str] = "Send variables."
@@ -74,7 +64,7 @@ class Sample(Sent):
     version: int | None = Field(default=None, ge=1, description="a number of a version")
 
 
-class Shares(Sent):
+class Shares(Strict):
     """Which versions get which share of the traffic."""
 
     shares: dict[Version, float] = Field(
@@ -82,11 +72,11 @@ class Shares(Sent):
     )
 
 
-class NewPrompt(prompts.Prompt, Sent):
+class NewPrompt(prompts.Prompt, Strict):
     """A version to be added."""
 
 
-class Settings(Sent):
+class Settings(Strict):
     """What a tenant may set itself; budget, limits and models are the platform's."""
 
     guard: Guard | None = Field(default=None, description="an object of rules")
@@ -170,10 +160,12 @@ class Admin:
         """Return the names of a tenant's prompts, with their newest version."""
         return {"prompts": await self.do(prompts.names, asked.tenant.name)}
 
+    async def _fetched(self, asked: Asked) -> Any:
+        return await self.do(prompts.fetch, asked.tenant.name, asked.path["name"])
+
     async def prompt(self, asked: Asked) -> Any:
         """Return a prompt's versions and the shares of its traffic."""
-        name = asked.path["name"]
-        found = await self.do(prompts.fetch, asked.tenant.name, name)
+        found, name = await self._fetched(asked), asked.path["name"]
         prompts.chosen(found, name, None, "")
         versions = {number: one.model_dump() for number, one in found[0].items()}
         return {"name": name, "versions": versions, "shares": found[1]}
@@ -202,17 +194,13 @@ class Admin:
 
     async def test(self, asked: Asked) -> Any:
         """Return what a prompt says with given values; no model is asked."""
-        sample, at = parse(asked.raw, Sample), (asked.tenant.name, asked.path["name"])
-        found = await self.do(prompts.outline, *at)
-        number = prompts.number_of(found, at[1], sample.version, "test")
-        prompt = await self.do(prompts.version, *at, number)
-        return {"version": number, "messages": prompts.render(prompt, sample.variables)}
+        sample, name = parse(asked.raw, Sample), asked.path["name"]
+        version, prompt = prompts.chosen(await self._fetched(asked), name, sample.version, "test")
+        return {"version": version, "messages": prompts.render(prompt, sample.variables)}
 
     async def usage(self, asked: Asked) -> Any:
         """Return what a month has cost so far, and each model's share of it."""
-        month = asked.query.get("month", month_of(self.clock()))
-        if not MONTH.fullmatch(month):
-            raise Refusal(422, "wrong month", f"{month[:40]!r} is no month.", "Send it as 2026-01.")
+        month = asked.query.get("month", month_of(self.clock()))[:7]
         lines = await self.do(invoice, asked.tenant.name, month)
         now = await self.do(spent, asked.tenant.name, month)
         sums = {"settled": now.settled, "reserved": now.reserved, "budget": asked.tenant.budget}
@@ -246,20 +234,14 @@ class Admin:
         return await self._put(lambda db: store.put_settings(db, asked.tenant.name, given))
 
     async def configure(self, asked: Asked) -> Any:
-        """Replace the configuration; one without the asker's tenant would shut the asker out.
-
-        A tenant that is not in it any more is gone: see :func:`forget_gone`. To pause one, let it
-        be there and not active.
-        """
+        """Replace the configuration; one without the asker's tenant would shut the asker out."""
 
         def change(db: store.Database) -> int:
             config = read_config(asked.raw.decode("utf-8", "replace"))
             own = config.tenant.get(asked.key.tenant)
             if own is None or not own.active:
                 raise ConfigError(f"tenant {asked.key.tenant}: it is your own. Keep it, active.")
-            revision = store.put_config(db, config)
-            forget_gone(db, self.clock())
-            return revision
+            return store.put_config(db, config)
 
         return await self._put(change)
 
@@ -268,17 +250,6 @@ class Admin:
             return {"revision": await self.do(change)}
         except ConfigError as error:
             raise Refusal(422, "wrong configuration", str(error), "The old one holds.") from None
-
-
-def forget_gone(db: store.Database, now: float) -> None:
-    """End the keys of tenants that are gone, and drop what they had but for their bills.
-
-    Whoever gets such a name later has nothing of who had it before.
-    """
-    gone = "tenant not in (select name from config where kind = 'tenants')"
-    db.execute(f"update keys set revoked = 1, ends = ? where revoked = 0 and {gone}", (now,))
-    for table in ("prompts", "splits", "replays", "alerts", "hours"):
-        db.execute(f"delete from {table} where {gone}")
 
 
 def allowed(role: str, key: Key) -> None:

@@ -6,16 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from casebook.cases.llm_gateway import (
-    billed,
-    commits,
-    counted,
-    injection,
-    isolated,
-    measured,
-    studies,
-    waiting,
-)
+from casebook.cases.llm_gateway import counted, injection, isolated, measured, studies, waiting
 
 
 def noisy(seeds: Sequence[int] = studies.SEEDS) -> pd.DataFrame:
@@ -28,19 +19,15 @@ BENCHMARKS: dict[str, Callable[[], pd.DataFrame]] = {
     "ladder": studies.ladder,
     "frontier": studies.frontier,
     "checks": studies.checks,
-    "misjudged": studies.misjudged,
     "sensitivity": studies.sensitivity,
     "noisy": noisy,
     "real_bursts": waiting.real_bursts,
     "detected": injection.detected,
     "detector_cost": injection.latency,
     "limiter": counted.limiter,
-    "metering": billed.metering,
-    "official": billed.official,
+    "metering": counted.metering,
     "guard_cost": counted.guard_cost,
-    "guard_tail": counted.guard_tail,
     "isolation": isolated.isolation,
-    "commits": commits.commits,
     "work": measured.work,
     "latency": measured.latency,
     "first_words": measured.first_words,

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from ipaddress import ip_address
@@ -159,8 +158,8 @@ def _is_address(url: str) -> bool:
 def _faults(config: Config) -> Iterator[str]:
     """Yield what does not fit together."""
     for kind in ("provider", "model", "tenant"):
-        names = Counter(one.name for one in getattr(config, f"{kind}s"))
-        for name in sorted(name for name, n in names.items() if n > 1):
+        names = [one.name for one in getattr(config, f"{kind}s")]
+        for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{kind} {name} is listed twice. Give each its own name."
     for one in config.providers:
         if not _is_address(one.url):

@@ -1,15 +1,16 @@
-"""What is counted rather than timed: limits, and what guards cost.
+"""What is counted rather than timed: limits, bills, and what guards cost.
 
-Limits are held against exact arithmetic (:func:`exact`).
+Limits are held against exact arithmetic (:func:`exact`), bills against what clients have seen while
+providers fail, clients leave and the gateway is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
+import re
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ from casebook.cases.llm_gateway.measured import (
     text_of,
     trace,
 )
+from casebook.cases.llm_gateway.meter import audit, recover
+from casebook.cases.llm_gateway.store import Database, Store
 from casebook.llm import mock_providers
 from casebook.llm.messages import Message
 from casebook.serving.conversation_guard import checked
@@ -70,10 +73,6 @@ def patterns(seconds: float, rate: float, seed: int = 0) -> dict[str, np.ndarray
 def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) -> pd.DataFrame:
     """Hold the limiters against exact arithmetic.
 
-    Gateways that share a limit ask the Redis that ``CASEBOOK_REDIS_URL`` names, or without one
-    fakeredis, in this process; the rows say which. Of a rush, what is allowed is what a bucket
-    passes by the moments of the answers.
-
     Returns
     -------
     DataFrame
@@ -83,12 +82,8 @@ def limiter(seconds: float = 120.0, live_s: float = 40.0, rate: float = 10.0) ->
     for pattern, at in patterns(seconds, rate).items():
         passed = _aside(_alone(limit, at))
         rows.append(("one process", pattern, len(at), exact(at, limit), passed))
-    kind, client = _redis()
-    at, passed = _aside(_shared(limit, live_s / 4, client))
-    rows.append((f"2 clients, {kind}", "as fast as they can", len(at), exact(at, limit), passed))
-    rushed = Limit(per_minute=1, burst=124)
-    at, passed = _aside(_rush(rushed, 23, 10, client))
-    rows.append((f"23 clients, {kind}", "all at once", len(at), exact(at, rushed), passed))
+    at, passed = _aside(_shared(limit, live_s / 4))
+    rows.append(("two clients, Redis", "as fast as they can", len(at), exact(at, limit), passed))
     rows.append(("over HTTP", "four times the limit", *_over_http(limit, live_s)))
     made = pd.DataFrame(rows, columns=["limiter", "pattern", "asked", "allowed", "passed"])
     return made.assign(error=made["passed"] / made["allowed"] - 1)
@@ -109,24 +104,11 @@ async def _alone(limit: Limit, at: Iterable[float]) -> int:
     return passed
 
 
-def _redis() -> tuple[str, Callable[[], Any]]:
-    """Return which Redis is asked, and what makes clients of it."""
-    if url := os.environ.get("CASEBOOK_REDIS_URL"):
-        from redis.asyncio import Redis
-
-        return "real Redis", lambda: Redis.from_url(url)
+async def _shared(limit: Limit, seconds: float) -> tuple[list[float], int]:
+    """Let two gateways ask one (fake) Redis; return the moments and how many passed."""
     from fakeredis import FakeAsyncRedis, FakeServer
 
-    server = FakeServer()
-    return "fake Redis", lambda: FakeAsyncRedis(server=server)
-
-
-async def _shared(
-    limit: Limit, seconds: float, client: Callable[[], Any]
-) -> tuple[list[float], int]:
-    """Let two gateways ask one Redis; return the moments and how many passed."""
-    at, passed, prefix = [], [], uuid.uuid4().hex
-    both = [RedisLimits(client(), prefix) for _ in range(2)]
+    server, at, passed = FakeServer(), [], []
     until = time.time() + seconds
 
     async def ask(limits: RedisLimits) -> None:
@@ -135,24 +117,11 @@ async def _shared(
             at.append(now)
             await asyncio.sleep(0.01)
 
-    await asyncio.gather(*map(ask, both))
-    await asyncio.gather(*(one.close() for one in both))
+    clients = [FakeAsyncRedis(server=server) for _ in range(2)]
+    await asyncio.gather(*(ask(RedisLimits(client)) for client in clients))
+    for client in clients:
+        await client.aclose()
     return sorted(at), sum(passed)
-
-
-async def _rush(
-    limit: Limit, clients: int, each: int, client: Callable[[], Any]
-) -> tuple[list[float], int]:
-    """Let many gateways ask one Redis at once; return moments of answers and how many passed."""
-    prefix = uuid.uuid4().hex
-    crowd = [RedisLimits(client(), prefix) for _ in range(clients)]
-
-    async def ask(limits: RedisLimits) -> tuple[bool, float]:
-        return await limits.take("a", "m", limit) == 0, time.time()
-
-    found = await asyncio.gather(*(ask(one) for one in crowd for _ in range(each)))
-    await asyncio.gather(*(one.close() for one in crowd))
-    return sorted(at for _, at in found), sum(passed for passed, _ in found)
 
 
 def _over_http(limit: Limit, seconds: float) -> tuple[int, int, int]:
@@ -193,6 +162,149 @@ def _before(
         "tenants": tenants,
     }
     return filled(folder / "db", raw)
+
+
+# Bills ------------------------------------------------------------------------------------
+
+FAULTS = {"failed": 0.01, "cut": 0.01, "stream_error": 0.01, "slow": 0.03, "malformed": 0.005}
+#: Share of the streams whose client leaves, and tenants.
+LEAVES, ASKING = 0.15, ("t0", "t1", "t2")
+
+
+def metering(
+    requests: int = 2_000, kills: int = 3, rps: float = 25.0, seed: int = 1
+) -> pd.DataFrame:
+    """Compare bills with what clients have seen, after faults, departures and kills.
+
+    Each request has an idempotency key; one of the tenants has personal data masked. The gateway
+    is killed (``kill -9``) ``kills`` times; after each, what got no answer is sent again with its
+    key, and with it some that had one.
+
+    Returns
+    -------
+    DataFrame
+        ``what`` and ``n``: ``requests``, ``sent`` (with repeats), ``kills``, ``released after
+        kills``, ``answered`` (whole), ``left`` (clients), ``billed``; what must be 0: ``billed
+        twice``, ``answered, not billed``, ``tokens differ``, ``invoice differs`` (nano-dollars),
+        ``open at the end``, ``sums that differ``; and ``billed, not answered``: those whose answer
+        was on its way when the gateway was killed.
+    """
+    rng = np.random.default_rng(seed)
+    asked = {f"r{i}": _question(i, rng) for i in range(requests)}
+    faults = {"shares": FAULTS, "token_s": 0.0005, "pause_s": 0.05}
+    may = {"models": ["m", "other"], "fallbacks": {"m": ["other"]}}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        tenants = [{"name": one, **may} for one in ASKING]
+        tenants[-1] |= {"guard": {"pii_out": "redact"}}
+        keys = _before(stack, Path(folder), tenants, faults)
+        path = Path(folder) / "db"
+        seen, released = _lives(path, asked, keys, kills, rps, rng)
+        store = Store(str(path))
+        found = store.submit(_bills).result()
+        store.close()
+    made = {"requests": requests, "sent": len(seen), "kills": kills}
+    made |= {"released after kills": released, **differences(seen, **found)}
+    return pd.DataFrame({"what": [*made], "n": [*made.values()]})
+
+
+def _lives(path: Path, asked, keys, kills: int, rps: float, rng) -> tuple[pd.DataFrame, int]:
+    """Send all requests to one gateway after the other; return the answers, and what was open."""
+    parts = [*np.array_split(rng.permutation([*asked]), kills + 1), [], []]
+    seen, again, released = [], [], 0
+    for turn, part in enumerate(parts):
+        if not (todo := [*again, *part]):
+            break
+        rows = _a_life(path, todo, asked, keys, rps, turn < kills)
+        seen.append(rows.assign(request=todo))
+        repeated = rows["status"].isin((0, 502, 503)) | ~(rows["whole"] | rows["left"])
+        if turn <= kills:
+            repeated |= rng.random(len(rows)) < 0.05
+        again = [one for one, yes in zip(todo, repeated, strict=True) if yes]
+        store = Store(str(path))
+        released += store.submit(recover).result()  # as if the lease were over
+        store.close()
+    return pd.concat(seen, ignore_index=True), released
+
+
+def _question(number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return tenant, body and the pieces after which the client leaves."""
+    stream = bool(rng.integers(2))
+    body = {"messages": [{"role": "user", "content": f"Question {number}"}], "stream": stream}
+    body |= {"stream_options": {"include_usage": True}} if stream else {}
+    leaves = 2 if stream and rng.random() < LEAVES else 0
+    return {"tenant": ASKING[number % 3], "body": body, "leaves": leaves}
+
+
+def _a_life(path: Path, todo, asked, keys, rps: float, killed: bool) -> pd.DataFrame:
+    """Send requests to a gateway that is killed on the way; return the answers."""
+    with Server(name_of(gateway), {"path": str(path)}) as one:
+        sent = []
+        for at, name in enumerate(todo):
+            own = asked[name]
+            head = {"Authorization": f"Bearer {keys[own['tenant']]}", "Idempotency-Key": name}
+            sent.append(Request(one.url + CHAT, own["body"], at / rps, head, own["leaves"]))
+        with Scheduled(sent) as crowd:
+            if killed:
+                time.sleep(0.9 * len(todo) / rps)
+                one.kill()
+            return crowd.wait()
+
+
+def _bills(db: Database) -> dict[str, Any]:
+    """Return what the meter holds: bills, sums by tenant, open requests, sums that differ."""
+    names = ["id", "tenant", "how", "tokens_in", "tokens_out", "cost"]
+    rows = db.execute(
+        "select request, tenant, how, tokens_in, tokens_out, cost from meter"
+        " where state = 'settled'"
+    ).fetchall()
+    sums = dict(db.execute("select tenant, sum(settled) from spend group by tenant").fetchall())
+    still = db.execute("select count(*) from meter where state = 'open'").fetchone()[0]
+    bills = pd.DataFrame([tuple(row) for row in rows], columns=names)
+    return {"bills": bills, "sums": sums, "still": still, "off": len(audit(db))}
+
+
+def differences(
+    seen: pd.DataFrame, bills: pd.DataFrame, sums: Mapping[str, int], still: int, off: int
+) -> dict[str, int]:
+    """Compare what clients have seen with what is billed; see :func:`metering`.
+
+    Parameters
+    ----------
+    seen : DataFrame
+        ``request``, ``status``, ``whole``, ``left``, ``id``, ``end``.
+    bills : DataFrame
+        ``id``, ``tenant``, ``how``, ``tokens_in``, ``tokens_out``, ``cost``.
+    sums : mapping of str to int
+        By tenant.
+    still, off : int
+        Requests that are open; sums that differ from their requests.
+    """
+    good = seen[(seen["status"] == 200) & seen["whole"]]
+    usage = {row.id: _usage(row.end) for row in good.itertuples()}
+    own = bills.assign(id=bills["id"].str.partition(":")[0])
+    told = own.set_index("id")[["tokens_in", "tokens_out"]].apply(tuple, axis=1).to_dict()
+    complete = set(own.loc[own["how"] == "complete", "id"])
+    invoice = own.groupby("tenant")["cost"].sum().to_dict()
+    gone = set(seen.loc[seen["left"].astype(bool), "id"])
+    return {
+        "answered": len(usage),
+        "left": int(seen["left"].sum()),
+        "billed": len(own),
+        "billed twice": int(own["id"].duplicated().sum()),
+        "answered, not billed": len(usage.keys() - told.keys()),
+        "tokens differ": sum(told.get(one, used) != used for one, used in usage.items()),
+        "invoice differs": sum(abs(sums[t] - invoice.get(t, 0)) for t in sums),
+        "open at the end": still,
+        "sums that differ": off,
+        "billed, not answered": len(complete - usage.keys() - gone),
+    }
+
+
+def _usage(end: str) -> tuple[int, int]:
+    """Return tokens in and out as the end of an answer tells them."""
+    used = re.findall(r'"usage": (\{[^}]*\})', end)[-1]
+    told = json.loads(used)
+    return told["prompt_tokens"], told["completion_tokens"]
 
 
 # Guards -----------------------------------------------------------------------------------
@@ -236,45 +348,6 @@ def guard_cost(
     rows.append(("personal data, streamed out", 4 * words, _median(masked, times, clock)))
     made = pd.DataFrame(rows, columns=["guard", "characters", "ms"])
     return made.assign(**{f"cores_{rps}": made["ms"] * rps / 1000 for rps in TARGETS})
-
-
-def guard_tail(
-    n: int = 300, clock: Callable[[], float] = time.thread_time, bound: float = 50.0
-) -> pd.DataFrame:
-    """Measure the CPU time of all guards on messages as long as real ones.
-
-    One text is searched by one core from its start to its end, so more processes do not shorten
-    this.
-
-    Parameters
-    ----------
-    n : int
-        Messages, with lengths drawn from Azure's conversations; without those, from ``LENGTHS``.
-    clock : callable
-        Seconds.
-    bound : float
-        Milliseconds.
-
-    Returns
-    -------
-    DataFrame
-        ``guard`` and of its ms on a message ``p50``, ``p90``, ``p99``, ``most``; ``over`` (share
-        above ``bound``); ``characters`` (p99 of the lengths).
-    """
-    whole, rng = trace(), np.random.default_rng(1)
-    lengths = np.array(LENGTHS) if whole is None else 4 * whole["ContextTokens"].to_numpy()
-    drawn, rows = rng.choice(lengths, n), []
-    for name in ("personal data, some there", "attacks by rules", "all"):
-        guard, more = GUARDS[name]
-        ms = np.empty(n)
-        for i, size in enumerate(drawn):
-            said = [Message("user", text_of(int(size)) + more)]
-            ms[i] = _median(lambda g=guard, s=said: checked(g, s), 1, clock)
-        at = np.quantile(ms, [0.5, 0.9, 0.99, 1])
-        told = dict(zip(("p50", "p90", "p99", "most"), at, strict=True))
-        told |= {"over": (ms > bound).mean(), "characters": np.quantile(drawn, 0.99)}
-        rows.append({"guard": name} | told)
-    return pd.DataFrame(rows)
 
 
 def _median(call: Callable[[], object], times: int, clock: Callable[[], float]) -> float:

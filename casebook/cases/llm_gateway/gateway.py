@@ -8,9 +8,7 @@ yields the text; the last thing it yields is a :class:`Done`, and only a settled
   kept for ten minutes, on disk with its bill, so that a repeat gets it and pays nothing.
 * Who leaves a stream pays for what was released to it, and so does a tenant whose own guard ends
   one. A text that must fit a schema is released only when it does.
-* Who leaves before anything was released, as does who waits for JSON, pays nothing, and so does who
-  was failed; what the provider will charge for it is the gateway's *waste*. With a key, JSON goes
-  on to its end without its client, is billed and kept: the repeat gets it.
+* Who was failed pays nothing; what the provider will charge for it is the gateway's *waste*.
 """
 
 from __future__ import annotations
@@ -23,12 +21,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any
 
 from casebook.cases.llm_gateway.alerts import Alert, Watch
 from casebook.cases.llm_gateway.config import Config, Tenant
-from casebook.cases.llm_gateway.guardrails import Aside, calls_of, changed, formed, passed
 from casebook.cases.llm_gateway.jobs import (
     Done,
     Job,
@@ -40,10 +36,12 @@ from casebook.cases.llm_gateway.jobs import (
     in_order,
     kept_of,
     messages_of,
+    wrong_answer,
 )
 from casebook.cases.llm_gateway.meter import Ask, Bill, Kept, Meter, OverBudget, Repeated, kept
 from casebook.cases.llm_gateway.store import Store, StoreDown, get_config
-from casebook.llm.adapters import ModelRequest, ProviderError
+from casebook.llm.adapters import Delta, ModelRequest, ProviderError, assembled
+from casebook.llm.bounded_schema import fits
 from casebook.llm.messages import Message, Tool
 from casebook.llm.providers import Model, Provider
 from casebook.serving import prompts
@@ -56,19 +54,25 @@ from casebook.serving.conversation_guard import (
     Said,
     Topics,
     checked_aside,
+    masked_calls,
+    masked_json,
+    output_mask,
 )
 from casebook.serving.exposition import Metrics
-from casebook.serving.failover import Answer, Caller
+from casebook.serving.failover import Caller
 from casebook.serving.pooled import Pooled
 from casebook.serving.quick_guard import attack
 from casebook.serving.rate_limits import Limits, RedisLimits
 from casebook.serving.refusals import Refusal
+from casebook.serving.streamed import StreamMask
 
 LOG = logging.getLogger("llm_gateway")
-#: Seconds for which an answer with an idempotency key can be had again, and characters of its JSON.
-REPLAY, LARGEST = 600, 2_000_000
+#: Seconds for which an answer with an idempotency key can be had again.
+REPLAY = 600
 #: Seconds between two looks at the store.
 EVERY = 1.0
+#: Characters of an answer that are searched at a time.
+SLICE = 20_000
 #: Letters of an idempotency key.
 KEY = 200
 #: Options that are searched for personal data.
@@ -119,11 +123,10 @@ class Gateway:
         self.keys: dict[str, Key] = {}
         self.caller = Caller(lambda: self.config.provider, environ)
         self._pools: dict[tuple, Pooled] = {}
-        self._prompts: dict[tuple[str, str], prompts.Outline] = {}
-        self.uses, self.aside = Watch(), Aside(fair)
+        self._prompts: dict[tuple[str, str], Any] = {}
+        self.uses = Watch()
         self.logouts: set[str] = set()
-        self._revision = -1
-        self._followed = self._billed = time.monotonic()
+        self._revision, self._followed = -1, time.monotonic()
 
     @property
     def knows(self) -> bool:
@@ -164,9 +167,6 @@ class Gateway:
                 except Exception as error:  # whatever it is, the next second may be better
                     well = False
                     LOG.error(json.dumps({"store": step.__qualname__, "error": str(error)[:2000]}))
-                else:
-                    if step == self.meter.live and self.knows:
-                        self._billed = began
             self._followed = began if well else self._followed
             await asyncio.sleep(EVERY)
 
@@ -174,11 +174,6 @@ class Gateway:
     def behind(self) -> float:
         """Seconds since it last followed its store without a fault."""
         return time.monotonic() - self._followed
-
-    @property
-    def silent(self) -> float:
-        """Seconds since it last knew whom it serves and its store took its sign of life."""
-        return time.monotonic() - self._billed
 
     async def watch(self) -> list[Alert]:
         """Tell of what is unusual in how keys are used and in what is spent."""
@@ -234,31 +229,31 @@ class Gateway:
         Refusal
             400, 403, 404, 413, 422 or 429, with what to do.
         """
-        request, said, prompt, more = await self._said(tenant, asked, idempotency)
+        request, said, prompt, first = await self._said(tenant, asked, idempotency)
         auto = asked.model == AUTO and self.route is not None
         name = self.model_of(tenant, self.route(said, tenant.models) if auto else asked.model)
         if wait := await self._limited(tenant, name):
             what = f"{name} may be asked {tenant.limits[name].per_minute} times a minute."
             raise Refusal(429, "rate limit", what, "Wait as Retry-After says.", wait)
-        chain = self._chain(tenant.name, name)
-        mosts = [asked.most, tenant.guard.most_out, chain[0].most_out]  # a fallback has its own
+        chain = self.config.chain(tenant.name, name)
+        mosts = [asked.most, tenant.guard.most_out, *(one.most_out for one in chain)]
         most = min(number for number in mosts if number is not None)
         tools, options = asked.offered(), asked.options()
         job = Job(request, tenant, chain, _asked(said, tools, most, options, asked.stream), prompt)
         check_fits(job)
         besides = {"tools": [[one.description, one.parameters] for one in tools]}
         besides |= {name: options[name] for name in SEARCHED if name in options}
-        more |= {"besides": besides, "names": [one.name for one in tools]}
-        given = (tenant.guard, said, self.detect, self.topics, partial(self.aside, tenant))
-        said, besides, job.flags = await checked_aside(*given, **more)
+        said, besides, job.flags = await checked_aside(
+            tenant.guard, said, self.detect, self.topics, besides=besides, prompt=first
+        )
         tools = tuple(
             Tool(t.name, *own) for t, own in zip(tools, besides.pop("tools"), strict=True)
         )
         job.strict = {t.name: t.parameters for t in tools if t.name in asked.strict_tools()}
         form = besides.get("response_format", {}).get("json_schema")
         job.schema = form["schema"] if form else None
-        if schemas := [*job.strict.values(), *([] if job.schema is None else [job.schema])]:
-            await self.aside(tenant, check_schemas, schemas)
+        schemas = [*job.strict.values()] + [job.schema] * (job.schema is not None)
+        await asyncio.to_thread(check_schemas, schemas)
         job.asked = _asked(said, tools, most, options | besides, asked.stream)
         if idempotency:
             job.once = key_of(asked.model_dump_json())[:32]
@@ -266,16 +261,9 @@ class Gateway:
             job.cache_key = key_of(name, repr(job.asked), job.strict, tenant.guard.model_dump())
         return job
 
-    def _chain(self, tenant: str, model: str) -> list[Model]:
-        """Return the models that may answer; 503 if one was taken away while the request came."""
-        try:
-            return self.config.chain(tenant, model)
-        except KeyError:
-            raise changed() from None
-
     async def _said(
         self, tenant: Tenant, asked: ChatRequest, idempotency: str
-    ) -> tuple[str, Said, str, dict[str, Any]]:
+    ) -> tuple[str, Said, str, int]:
         """Return a request's number, its conversation, and the registry's prompt in it."""
         if len(idempotency) > KEY:
             what = f"The Idempotency-Key has {len(idempotency)} letters."
@@ -284,21 +272,22 @@ class Gateway:
         request = once or uuid.uuid4().hex
         own = messages_of(asked)
         if (wanted := asked.prompt) is None:
-            return request, own, "", {}
+            return request, own, "", 0
         at = (tenant.name, wanted.name)
         if (found := self._prompts.get(at)) is None:
-            found = await self._stored(self.store.do(prompts.outline, *at))
-            if found.newest:  # names that nobody has are not kept
+            found = await self._stored(self.store.do(prompts.fetch, *at))
+            if found[0]:  # names that nobody has are not kept
                 self._prompts[at] = found
-        version = prompts.number_of(found, wanted.name, wanted.version, asked.user or request)
-        if (prompt := found.read.get(version)) is None:
-            prompt = await self._stored(self.store.do(prompts.version, *at, version))
-            found.read[version] = prompt
+        unit = asked.user or request
+        version, prompt = prompts.chosen(found, wanted.name, wanted.version, unit)
         filled = prompts.render(prompt, wanted.variables)
         said = [Message(role, text) for role, text in filled] + own
-        first = sum(role == "system" for role, _ in filled)
-        more = {"prompt": first, "values": [*wanted.variables.values()]}
-        return request, said, f"{wanted.name}@{version}", more
+        return (
+            request,
+            said,
+            f"{wanted.name}@{version}",
+            sum(role == "system" for role, _ in filled),
+        )
 
     # The answer -----------------------------------------------------------------------
 
@@ -317,39 +306,31 @@ class Gateway:
             for one in known:
                 yield one
             return
-        tally, answer, how, ruled = Tally(job), None, "failed", False
+        tally, answer, how = Tally(job), None, "failed"
         try:
-            answer = await self._answer(job)
+            answer = await self.caller.ask(job.chain, job.asked, self._turn(job), job.tried)
             job.served = answer.model.name
-            ruled = True  # a Refusal from here on is a rule of the tenant
-            async for text in passed(job, answer.pieces(), tally, self.aside):
+            how = "refused"  # what raises a Refusal from here on is a rule of the tenant
+            async for text in self._passed(job, answer.pieces(), tally):
                 yield text
-            calls = await calls_of(job, tally, self.aside)
+            calls = await self._calls(job, tally)
             if job.schema is not None and not calls:
-                yield await formed(job, tally, self.aside)
-            ruled = False
+                yield await self._formed(job, tally)
+            how = "failed"
             done = await self._settle(job, answer.model, tally, calls)
             how = ""
             yield done
         except ProviderError as failure:
+            how = "failed"
             raise broken_off(failure) from None
-        except (Refusal, asyncio.CancelledError, GeneratorExit) as end:
-            how = how and _ended(end, ruled)
+        except (asyncio.CancelledError, GeneratorExit):
+            how = how and "left"
             raise
         finally:
             if answer:
                 await answer.close()
             if how:
                 await self._end(job, answer.model if answer else None, tally, how)
-
-    async def _answer(self, job: Job) -> Answer:
-        """Return the first answer of a chain; 503 if a provider of it was taken away meanwhile."""
-        try:
-            return await self.caller.ask(job.chain, job.asked, self._turn(job), job.tried)
-        except KeyError:
-            if all(one.provider in self.config.provider for one in job.chain):
-                raise
-            raise changed() from None
 
     async def _end(self, job: Job, model: Model | None, tally: Tally, how: str) -> None:
         """Bill what was released to a client before its answer ended early, or nothing."""
@@ -358,17 +339,15 @@ class Gateway:
                 await self.meter.settle(job.request, tally.bill(model, how))
                 return
         waste, guessed = tally.waste(model)
-        undo = how == "left" and not job.asked.stream  # it left while its bill was written
-        await self.meter.release(job.request, waste, how, guessed, undo)
+        await self.meter.release(job.request, waste, how, guessed)
 
     def _turn(self, job: Job) -> Callable[[Provider, Model], Any]:
         @asynccontextmanager
         async def turn(provider: Provider, model: Model) -> AsyncIterator[None]:
             rules = (provider.slots, provider.per_minute, provider.burst)
-            at = (provider.name, *rules, provider.each)
-            if (pool := self._pools.get(at)) is None:
-                pool = Pooled(*rules, fair=self._fair_share, each=provider.each)
-                self._pools[at] = pool
+            if (pool := self._pools.get((provider.name, *rules))) is None:
+                pool = Pooled(*rules, fair=self._fair_share)
+                self._pools[provider.name, *rules] = pool
             if model != job.model and (wait := await self._limited(job.tenant, model.name)):
                 raise ProviderError("limited", "", wait)
             async with pool.turn(job.tenant.name, job.tenant.weight):
@@ -380,6 +359,51 @@ class Gateway:
         """Take a token of a tenant for a model; return 0, or the seconds to wait."""
         limit = tenant.limits.get(model)
         return await self.limits.take(tenant.name, model, limit) if limit else 0.0
+
+    async def _passed(
+        self, job: Job, pieces: AsyncIterator[Delta], tally: Tally
+    ) -> AsyncIterator[str]:
+        """Yield what may leave of an answer; end it where it is long enough."""
+        mask = None if job.schema is not None else output_mask(job.tenant.guard)
+        async for piece in pieces:
+            if tally.pieces + piece.n > job.asked.max_tokens and job.asked.stream:
+                tally.finish = "length"  # its provider did not stop where it was told to
+                break
+            tally.add(piece)
+            text = _fed(mask, piece.text) if mask else piece.text
+            if text:
+                tally.text.append(text)
+            if text and job.schema is None:
+                tally.passed = job.asked.stream * (mask.passed if mask else tally.came)
+                yield text
+        if mask:
+            text = mask.end()
+            job.flags += [f"redacted in answer: {n} {kind}" for kind, n in mask.found.items()]
+            if text:
+                tally.text.append(text)
+                tally.passed = job.asked.stream * tally.came
+                yield text
+
+    async def _calls(self, job: Job, tally: Tally) -> list[dict[str, Any]]:
+        """Return an answer's tool calls, as they may leave: whole, and masked as its text is."""
+        for call in (made := assembled(tally.calls)):
+            function = call["function"]
+            schema = job.strict.get(function["name"])
+            if schema and not await asyncio.to_thread(fits, function["arguments"], schema):
+                raise wrong_answer("A tool call does not fit its tool's schema.")
+        calls, kinds = masked_calls(job.tenant.guard, made)
+        job.flags += [f"redacted in call: {n} {kind}" for kind, n in kinds.items()]
+        return calls
+
+    async def _formed(self, job: Job, tally: Tally) -> str:
+        """Return an answer of the schema that was asked for, as it may leave; else refuse it."""
+        text = "".join(tally.text)
+        if not await asyncio.to_thread(fits, text, job.schema):
+            raise wrong_answer("The model's answer does not fit the schema.")
+        text, kinds = masked_json(job.tenant.guard, text)
+        job.flags += [f"redacted in answer: {n} {kind}" for kind, n in kinds.items()]
+        tally.text, tally.passed = [text], job.asked.stream * tally.came
+        return text
 
     # Money ------------------------------------------------------------------------------
 
@@ -422,9 +446,6 @@ class Gateway:
         if state == "open":
             what = "A request with this Idempotency-Key is being answered."
             raise Refusal(409, "repeated", what, "Wait for it.", 1.0)
-        if state in ("left", "refused"):
-            what = "A request with this Idempotency-Key ended early; what had left was billed."
-            raise Refusal(409, "repeated", what, do)
         now = self.clock()
         if not (body := await self._stored(self.store.do(kept, job.request, now))):
             what = "A request with this Idempotency-Key was answered, and its answer is not kept."
@@ -436,7 +457,7 @@ class Gateway:
     def _kept(self, job: Job, text: str, done: Done) -> Kept | None:
         """Return an answer as it is kept with its bill, if its request may come again."""
         body = kept_of(job, text, done) if job.once else ""
-        return Kept(body, self.clock() + REPLAY) if 0 < len(body) <= LARGEST else None
+        return Kept(body, self.clock() + REPLAY) if 0 < len(body) <= 2 * LONGEST else None
 
     async def _settle(self, job: Job, model: Model, tally: Tally, calls: list) -> Done:
         """Bill a request; an answer whose bill is not on disk is not complete."""
@@ -467,8 +488,6 @@ def _asked(
     return ModelRequest(in_order(said, tools), most, options, stream)
 
 
-def _ended(end: BaseException, ruled: bool) -> str:
-    """Say how a request ended: its client left, a rule of its tenant refused it, or it failed."""
-    if not isinstance(end, Refusal):
-        return "left"
-    return "refused" if ruled else "failed"
+def _fed(mask: StreamMask, text: str) -> str:
+    """Return what may leave of a text, which can be longer than what is searched at a time."""
+    return "".join(mask.feed(text[at : at + SLICE]) for at in range(0, len(text), SLICE))

@@ -1,10 +1,8 @@
 """What the gateway carries: work, saturation, latency, memory and connections, on real processes.
 
 Provider, pass-through, gateways and the clients are processes of their own on loopback. The
-tenants of one gateway have no guards, and its bills outlive a kill; those of the *durable* one
-outlive a power cut too (each commit waits for the disk, twice a request). The tenants of the others
-are guarded: personal data is redacted on both ways, and in the last one attacks are flagged by
-rules besides. A request is a *short* message (400
+tenants of one gateway have no guards; those of the second have personal data redacted on both ways,
+and those of the third attacks flagged by rules besides. A request is a *short* message (400
 characters) or as long as the trace says (*trace*); an answer is a stream of eleven pieces. What a
 path *adds* is its time less that of the provider alone, in the same turn. The CPU time of a request
 does not depend on what else the machine does; the latency does, so that table is recorded when it
@@ -41,7 +39,7 @@ from casebook.serving.overhead import added, capacity, resident_mb
 from casebook.serving.saturation import cpu_seconds
 from casebook.serving.scheduled import Request, Scheduled
 
-PATHS = ("provider", "bare", "gateway", "durable", "redacting", "guarded")
+PATHS = ("provider", "bare", "gateway", "redacting", "guarded")
 LOADS = ("short", "trace")
 #: What a piece of an answer says, and how far apart pieces are at 45 tokens a second.
 PIECE = "your parcel left the depot "
@@ -50,12 +48,7 @@ PACE = len(PIECE) / 4 / 45
 SHORT, CHARACTERS, PIECES, TENANTS = 400, 4, 11, 100
 #: Guards of all tenants on each of the gateway's paths.
 _REDACTS = {"pii_in": "redact", "pii_out": "redact"}
-GUARDS = {
-    "gateway": {},
-    "durable": {},
-    "redacting": _REDACTS,
-    "guarded": {**_REDACTS, "injection": "flag"},
-}
+GUARDS = {"gateway": {}, "redacting": _REDACTS, "guarded": {**_REDACTS, "injection": "flag"}}
 #: Requests a second that the gateway must carry, and the busy share of a core that is planned.
 TARGETS, PLANNED = (120, 500), 0.4
 TRACE = "azure_llm_conversation"
@@ -72,18 +65,12 @@ def provider(first_s: float = 0.0, piece_s: float = 0.0, seed: int = 1) -> MockP
 
 
 def gateway(
-    path: str,
-    most: int = server.MOST,
-    change: Callable[[Gateway], None] | None = None,
-    durable: bool = False,
+    path: str, most: int = server.MOST, change: Callable[[Gateway], None] | None = None
 ) -> FastAPI:
-    """Return a gateway with its log, which answers so many requests at a time.
-
-    It may be killed, but no power cut is survived unless it is ``durable``.
-    """
+    """Return a gateway with its log, which answers so many requests at a time."""
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
-    made = Gateway(Store(path, durable))
+    made = Gateway(Store(path))
     if change:
         change(made)
     return server.create_app(made, most)
@@ -144,8 +131,7 @@ def fleet(
                 for one in raw["providers"]:
                     one |= {"slots": 1_000}
                 keys[path] = filled(Path(folder) / path, raw)
-                given = {"path": str(Path(folder) / path), "most": most}
-                made = Server(name_of(gateway), given | {"durable": path == "durable"})
+                made = Server(name_of(gateway), {"path": str(Path(folder) / path), "most": most})
             else:
                 continue
             servers[path] = stack.enter_context(made)
@@ -338,7 +324,7 @@ def first_words(n: int = 150, rps: float = 5.0) -> pd.DataFrame:
         ``path``, ``n``, ``failed``, and in milliseconds ``first_p50`` and ``first_p95`` (until the
         first text) and ``whole_p50`` (until the end); ``added`` to the provider's ``first_p50``.
     """
-    rows, paths = [], [path for path in PATHS if path not in ("durable", "guarded")]
+    rows, paths = [], [path for path in PATHS if path != "guarded"]
     with fleet(paths, piece_s=PACE) as one:
         for path in paths:
             _sent(one, path, asked(rps, 1))
@@ -428,7 +414,7 @@ def connections(
             spent = 1000 * (cpu_seconds(process) - begun) / len(seen)
             held = {"cpu_ms": spent, "mb": resident_mb(process)}
             rows += [{"phase": phase, **told, **held} for told in _by_status(seen)]
-            time.sleep(5 * first_s)  # what is still open ends
+            time.sleep(5 * first_s)  # what was begun for clients that left goes on to its end
     return pd.DataFrame(rows)
 
 

@@ -44,8 +44,6 @@ from casebook.cases.llm_gateway.store import Database, Store, StoreDown
 LEASE = 30.0
 #: Looks that this takes at least: after a pause, such as of the store, all may show life first.
 LOOKS = 10
-#: Characters of answers that are kept for a tenant; beyond them, the oldest go early.
-KEPT = 64_000_000
 #: Nano-dollars that a tenant's month holds at most, so that no sum outgrows 64 bits.
 LARGEST = 10**18
 
@@ -55,7 +53,7 @@ class OverBudget(Exception):
 
 
 class Repeated(Exception):
-    """A request that is being answered, or was: ``args[0]`` is its state, or how it ended early."""
+    """A request that is being answered, or was: ``args[0]`` is its state."""
 
 
 class Ask(NamedTuple):
@@ -102,10 +100,11 @@ class Bill(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """An answer that can be had again until a moment."""
+    """An answer that can be had again until a moment, and how many of them a tenant has."""
 
     body: str
     until: float
+    most: int = 200
 
 
 class Spent(NamedTuple):
@@ -130,13 +129,15 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     Raises
     ------
     Repeated
-        If the request is open or settled, ended early (``left``, ``refused``) and was billed, or
-        (``other``) was another one; one that was released may be asked again.
+        If the request is open or settled, or (``other``) was another one; one that was released may
+        be asked again.
     OverBudget
         If the budget does not hold what it may cost.
     """
     month, budget = month_of(ask.at), ask.budget or LARGEST
-    before = _before(db, ask)
+    row = db.execute("select state, once from meter where request = ?", (ask.request,)).fetchone()
+    if row and row[0] != "released":
+        raise Repeated(row[0] if row[1] == ask.once else "other")
     db.execute(
         "insert into spend (tenant, month) values (?, ?) on conflict do nothing",
         (ask.tenant, month),
@@ -148,7 +149,7 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     )
     if not taken.rowcount:
         raise OverBudget(f"{ask.most} nano-dollars are not left of {budget}.")
-    if before:
+    if row:
         # What it wasted the first time stays in the month's sum.
         aside = f"{ask.request}:{uuid.uuid4().hex}"
         db.execute("update meter set request = ? where request = ?", (aside, ask.request))
@@ -164,17 +165,6 @@ def reserve(db: Database, ask: Ask, owner: str) -> int:
     return now.settled + now.reserved
 
 
-def _before(db: Database, ask: Ask) -> bool:
-    """Say whether a request was released before; :class:`Repeated` if it is open or settled."""
-    found = "select state, once, how from meter where request = ?"
-    row = db.execute(found, (ask.request,)).fetchone()
-    if row and row[0] != "released":
-        state, once, how = row
-        ended = how if how in ("left", "refused") else state
-        raise Repeated(ended if once == ask.once else "other")
-    return row is not None
-
-
 def settle(db: Database, request: str, owner: str, bill: Bill, kept: Kept | None = None) -> bool:
     """Bill a request; False if it is not open any more, and then its answer must not leave.
 
@@ -184,30 +174,28 @@ def settle(db: Database, request: str, owner: str, bill: Bill, kept: Kept | None
     done = _close(db, request, owner, "settled", bill)
     if done and kept:
         db.execute(
-            "insert into replays select request, tenant, ?, ?, ? from meter where request = ?",
-            (kept.until, len(kept.body), kept.body, request),
+            "insert into answers select request, tenant, ?, ? from meter where request = ?",
+            (kept.until, kept.body, request),
+        )
+        db.execute(
+            "delete from answers where request in (select old.request from answers as old"
+            " join meter on meter.request = ? and old.tenant = meter.tenant"
+            " order by old.until desc limit 1000 offset ?)",
+            (request, kept.most),
         )
     return done
 
 
 def kept(db: Database, request: str, now: float) -> str | None:
     """Return an answer that was kept, or None."""
-    found = "select body from replays where request = ? and until > ?"
+    found = "select body from answers where request = ? and until > ?"
     row = db.execute(found, (request, now)).fetchone()
     return row[0] if row else None
 
 
-def forget(db: Database, now: float, most: int = KEPT) -> None:
-    """Drop the answers whose time is over, and a tenant's oldest beyond ``most`` characters."""
-    db.execute("delete from replays where until <= ?", (now,))
-    large = "select tenant from replays group by tenant having sum(size) > ?"
-    for (tenant,) in db.execute(large, (most,)).fetchall():
-        db.execute(
-            "delete from replays where request in (select request from (select request,"
-            " sum(size) over (order by until desc, request) as so_far from replays"
-            " where tenant = ?) as sums where so_far > ?)",
-            (tenant, most),
-        )
+def forget(db: Database, now: float) -> None:
+    """Drop the answers whose time is over."""
+    db.execute("delete from answers where until <= ?", (now,))
 
 
 def free_of_charge(
@@ -259,7 +247,7 @@ def _close(
     if not changed.rowcount:
         return False  # another gateway was quicker
     if was == "settled":
-        db.execute("delete from replays where request = ?", (request,))
+        db.execute("delete from answers where request = ?", (request,))
     more, kept = bill.cost - old.cost, reserved if was == "open" else 0
     db.execute(
         "update spend set settled = settled + ?, reserved = reserved - ?, waste = waste + ?,"
@@ -429,16 +417,9 @@ class Meter:
         return done
 
     async def release(
-        self,
-        request: str,
-        waste: int = 0,
-        how: str = "failed",
-        guessed: int = 0,
-        undo: bool = False,
+        self, request: str, waste: int = 0, how: str = "failed", guessed: int = 0
     ) -> None:
-        """Bill nothing for a request as :func:`release`; while the store is down, later."""
-        if undo:
-            self._doubted.add(request)
+        """Bill nothing for a request; while the store is down, this is kept for later."""
         given = (request, self.owner, waste, how, guessed, request in self._doubted)
         try:
             await self.store.do(release, *given, order=self._tenants.get(request, ""))

@@ -292,12 +292,7 @@ class Bill:
         return self._table(cheap + share * (dear - cheap), ok.to_numpy(), share, seconds)
 
     def cascaded(
-        self,
-        chances: Chances,
-        check: Check,
-        error_euro: Any = None,
-        always: bool = False,
-        believed: Check | None = None,
+        self, chances: Chances, check: Check, error_euro: Any = None, always: bool = False
     ) -> pd.DataFrame:
         """Price requests of which some are checked, as of :meth:`routed`.
 
@@ -310,14 +305,11 @@ class Bill:
             As of :func:`cascade`.
         always : bool
             Ask the cheap model and the check for every request.
-        believed : Check, optional
-            What decides, where the check is not known for what it is.
         """
-        rule = believed or check
-        checked = self._checked(cascade(chances, self.requests, rule, error_euro), check)
+        checked = self._checked(cascade(chances, self.requests, check, error_euro), check)
         if always:
             return checked
-        way = cheapest(chances, self.requests, rule, error_euro)
+        way = cheapest(chances, self.requests, check, error_euro)
         routed = self.routed(way == 1)
         return checked.where(pd.Series(way == 2, checked.index), routed)
 

@@ -46,11 +46,8 @@ from casebook.serving.strict_app import read
 
 #: Bytes of a body, seconds until it is there, and requests that are answered at a time.
 LARGEST, PATIENCE, MOST = 1_000_000, 10.0, 2_000
-#: Seconds without following its store after which a gateway calls itself degraded.
+#: Seconds without the store after which a gateway calls itself degraded.
 BEHIND = 5.0
-#: Seconds without a store that takes what it writes, after which it answers 503 when it is asked
-#: for its health: it can bill nobody.
-GONE = 30.0
 
 
 class Chat(Response):
@@ -67,19 +64,22 @@ class Chat(Response):
 
     def __init__(self, gateway: Gateway, job: Job, usage: bool, at_end: Callable[[], None]) -> None:
         self.gateway, self.job, self.usage, self.at_end = gateway, job, usage, at_end
-        self.begun = self.left = False
+        self.begun = False
         self.status_code, self.background = 200, None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer; a client that leaves cancels this, and its request is settled.
+        """Answer; a client that leaves cancels this, and its request is settled."""
+        task, left, self.out = asyncio.current_task(), [], StreamWriter(send)
 
-        JSON for a client with an idempotency key goes on to its end: its repeat gets that answer.
-        """
-        task, self.out = asyncio.current_task(), StreamWriter(send)
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.append(True)
+            task.cancel()
+
         stream = self.job.asked.stream
         answer, status, done = self.gateway.run(self.job), 200, None
-        kept = self.job.once and not stream
-        watcher = None if kept else asyncio.create_task(self._watch(receive, task))
+        watcher = asyncio.create_task(watch()) if stream else None
         try:
             try:
                 done = await (self._stream if stream else self._whole)(answer)
@@ -95,7 +95,7 @@ class Chat(Response):
             self.out.leave()
             await answer.aclose()
             if isinstance(reason, asyncio.CancelledError):
-                if not self.left:
+                if not left:
                     raise
                 task.uncancel()
         except Exception:
@@ -105,13 +105,6 @@ class Chat(Response):
         finally:
             self.at_end()
             logged(self.gateway, self.job, status, done)
-
-    async def _watch(self, receive: Any, task: asyncio.Task) -> None:
-        """Cancel the answer when its client goes away."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.left = True
-        task.cancel()
 
     async def _failed(self, problem: Problem, scope: Any, receive: Any) -> None:
         """Tell what went wrong, as far as the client still reads."""
@@ -274,7 +267,6 @@ class Api:
             tenant, _ = await self.who(request)
             leave = self._place(tenant.name)
             asked = parse(await read(request, LARGEST, PATIENCE), ChatRequest)
-            tenant, _ = await self.who(request)  # a key may have ended while the body came
             once = request.headers.get("idempotency-key", "")
             job = await self.gateway.admit(tenant, asked, once)
             options = asked.stream_options
@@ -313,14 +305,11 @@ class Api:
         n = sum(one.state == "open" for one in self.gateway.caller.health.values())
         behind = round(self.gateway.behind, 1)
         status = "degraded" if n or behind > BEHIND else "ok"
-        gone = self.gateway.silent > GONE
-        status = "down" if gone else status
-        made = {"status": status, "breakers_open": n, "store_behind_s": behind}
-        return _json(made, 503 if gone else 200)
+        return _json({"status": status, "breakers_open": n, "store_behind_s": behind})
 
 
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(json.dumps(body), status, media_type="application/json")
+def _json(body: Any) -> Response:
+    return Response(json.dumps(body), media_type="application/json")
 
 
 def create_app(gateway: Gateway, most: int = MOST) -> FastAPI:
@@ -359,7 +348,7 @@ def _crashed() -> Refusal:
     return Refusal(500, "internal error", what, "Report it with the number of the request.")
 
 
-def app(path: str, config: str = "", only: str = "", durable: bool = True) -> FastAPI:
+def app(path: str, config: str = "", only: str = "", durable: bool = False) -> FastAPI:
     """Return a gateway for a process of its own.
 
     Parameters
@@ -373,8 +362,7 @@ def app(path: str, config: str = "", only: str = "", durable: bool = True) -> Fa
     only : str
         The one tenant of the configuration that this gateway serves, alone.
     durable : bool
-        Whether bills in a file survive a power cut as well as a kill: each commit waits for the
-        disk then, twice a request.
+        Whether bills in a file survive a power cut as well as a kill.
     """
     logging.basicConfig(format="%(message)s")
     LOG.setLevel(logging.INFO)
@@ -405,13 +393,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config", type=Path, help="JSON file for a database without configuration"
     )
     parser.add_argument("--only", default="", help="the one tenant of that file to serve, alone")
-    told = "no commit waits for the disk: bills survive a kill, and no power cut"
-    parser.add_argument("--fast", action="store_true", help=told)
+    parser.add_argument("--durable", action="store_true", help="bills survive a power cut too")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8643)
     given = parser.parse_args(arguments)
-    config = given.config.read_text() if given.config else ""
-    made = app(given.db, config, given.only, durable=not given.fast)
+    made = app(
+        given.db, given.config.read_text() if given.config else "", given.only, given.durable
+    )
     uvicorn.run(made, host=given.host, port=given.port, access_log=False)
 
 

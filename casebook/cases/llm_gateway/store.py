@@ -30,11 +30,10 @@ create table if not exists meter (
   tokens_in bigint not null default 0, tokens_out bigint not null default 0,
   waste bigint not null default 0, guessed bigint not null default 0,
   how text not null default '', prompt text not null default '', once text not null default '');
-create table if not exists replays (
+create table if not exists answers (
   request text primary key, tenant text not null, until double precision not null,
-  size bigint not null, body text not null);
-create index if not exists replays_of on replays (tenant, until, request, size);
-create index if not exists replays_until on replays (until);
+  body text not null);
+create index if not exists answers_of on answers (tenant, until);
 create index if not exists by_month on meter (tenant, month, state);
 create index if not exists still_open on meter (owner) where state = 'open';
 create table if not exists hours (
@@ -60,14 +59,13 @@ class Store(Grouped):
     where : Path or str
         A file for SQLite, ``":memory:"``, or the URL of a PostgreSQL server.
     durable : bool
-        As for :class:`~casebook.serving.grouped.Sqlite`: whether a power cut leaves every bill
-        there whose answer has left. A request has two commits on its way:
+        As for :class:`~casebook.serving.grouped.Sqlite`. A request has two commits on its way:
         on a busy machine, each took 5 ms at the median and 33 ms at the 99th percentile where it
         waited for the disk, and 0.1 and 0.2 ms where it did not. A killed process loses no bill in
-        either case.
+        either case; a power cut may lose the last ones.
     """
 
-    def __init__(self, where: Path | str, durable: bool = True) -> None:
+    def __init__(self, where: Path | str, durable: bool = False) -> None:
         remote = str(where).startswith(("postgresql://", "postgres://"))
         database = Postgres(str(where)) if remote else Sqlite(where, durable)
         super().__init__(database, api_keys.SCHEMA + prompts.SCHEMA + SCHEMA)

@@ -1,7 +1,6 @@
 """What repeats do to a provider in trouble: the gateway's own breaker and retry budget, simulated.
 
-A provider answers so many attempts a second and fails the rest at once. One that *degrades* loses a
-part of an answer's work for each attempt that it fails. Requests come evenly. What
+A provider answers so many attempts a second and fails the rest at once. Requests come evenly. What
 fails is asked again after a short pause, as :class:`casebook.serving.failover.Caller` does: while
 there is a repeat left, and while the breaker lets it through.
 
@@ -22,13 +21,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from casebook.llm.adapters import ProviderError
+from casebook.serving.buckets import Bucket
 from casebook.serving.failover import BACK_OFF
 from casebook.serving.provider_health import ProviderHealth, RetryBudget
 
 #: Requests a second; what the provider answers of them when it is well; when it is in trouble.
 RATE, WELL, TROUBLE = 100, 200.0, (10.0, 25.0)
-#: What a failed attempt takes of a provider that degrades, in answers.
-SPOILS = 0.3
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,6 @@ class Arm:
 
 
 ARMS: Mapping[str, Arm] = {
-    "no repeats": Arm(0),
-    "no repeats, breaker": Arm(0, breaker=True),
-    "one repeat, breaker": Arm(1, breaker=True),
     "three repeats": Arm(3),
     "three repeats, breaker": Arm(3, breaker=True),
     "budget": Arm(1, budget=True),
@@ -60,31 +55,7 @@ ARMS: Mapping[str, Arm] = {
 }
 
 
-class _Provider:
-    """Answers so many attempts a second; each that it fails takes some of its work."""
-
-    def __init__(self, spoils: float) -> None:
-        self._spoils, self._level, self._at = spoils, WELL / 10, 0.0
-
-    def answers(self, at: float, answers: float) -> bool:
-        """Say whether it answers an attempt; in trouble it answers fewer a second."""
-        rate = answers if TROUBLE[0] <= at < TROUBLE[1] else WELL
-        self._level = min(WELL / 10, self._level + (at - self._at) * rate)
-        self._at = at
-        good = self._level >= 1 - 1e-9
-        self._level -= 1 if good else self._spoils
-        self._level = max(self._level, -WELL / 10)  # it gives up what is older
-        return good
-
-
-def attempts(
-    arm: Arm,
-    answers: float,
-    seconds: int = 60,
-    seed: int = 1,
-    spoils: float = 0.0,
-    flaky: float = 0.0,
-) -> pd.DataFrame:
+def attempts(arm: Arm, answers: float, seconds: int = 60, seed: int = 1) -> pd.DataFrame:
     """Let a provider be in trouble for 15 of 60 seconds.
 
     Parameters
@@ -95,20 +66,15 @@ def attempts(
     seconds : int
     seed : int
         Of the pauses before repeats.
-    spoils : float
-        Of an answer's work, what each failed attempt takes from the provider: ``SPOILS`` for one
-        that degrades.
-    flaky : float
-        Share of the attempts that fail by chance, whatever the load.
 
     Returns
     -------
     DataFrame
         A row for each second: ``asked`` (attempts that reach the provider) and ``answered``.
     """
-    now, rng, chance = [0.0], random.Random(seed), random.Random(seed + 1)
+    now, rng = [0.0], random.Random(seed)
     health, budget = ProviderHealth(clock=lambda: now[0]), RetryBudget()
-    provider, told = _Provider(spoils), [[0, 0] for _ in range(seconds)]
+    provider, told = Bucket(60 * WELL, WELL / 10, 0.0), [[0, 0] for _ in range(seconds)]
     due = [(n / RATE, n, 0) for n in range(RATE * seconds)]
     while due:
         at, request, repeat = heapq.heappop(due)
@@ -121,7 +87,7 @@ def attempts(
             call = health.admit() if arm.breaker else 0
         except ProviderError:
             continue
-        good = provider.answers(at, answers) and chance.random() >= flaky
+        good = _answered(provider, at, answers)
         told[int(at)][0] += 1
         told[int(at)][1] += good
         if arm.breaker:
@@ -129,6 +95,13 @@ def attempts(
         if not good and repeat < arm.repeats and (not arm.budget or budget.take()):
             heapq.heappush(due, (at + rng.uniform(0.5, 1) * BACK_OFF, request, repeat + 1))
     return pd.DataFrame(told, columns=["asked", "answered"])
+
+
+def _answered(provider: Bucket, at: float, answers: float) -> bool:
+    """Say whether a provider answers an attempt; in trouble it answers fewer a second."""
+    ill = TROUBLE[0] <= at < TROUBLE[1]
+    provider.change(60 * (max(answers, 1e-9) if ill else WELL), WELL / 10)
+    return provider.take(at) == 0
 
 
 def in_trouble(made: pd.DataFrame) -> pd.Series:

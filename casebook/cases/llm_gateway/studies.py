@@ -30,7 +30,6 @@ from casebook.cases.llm_gateway.routing import (
     to_strong,
 )
 from casebook.cases.llm_gateway.world.requests import DEFAULT, Constants, World, simulate
-from casebook.evaluate.intervals import mean_interval
 
 TUNED_ON = (201, 202, 203, 204)
 SEEDS = tuple(range(1_101, 1_117))
@@ -222,33 +221,6 @@ def closed(table: pd.DataFrame) -> pd.DataFrame:
     return euro.rsub(floor, axis=0).div(floor - euro[ORACLE], axis=0)
 
 
-def money(table: pd.DataFrame, peer: str = "error cost alone") -> pd.DataFrame:
-    """Return what each policy saves against a peer, in money, seed by seed.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``seed``, ``policy``, ``euro``, each policy once a seed.
-    peer : str
-
-    Returns
-    -------
-    DataFrame
-        By ``policy``: ``euro`` (of 1,000 requests), ``saved`` of the peer's with ``low`` and
-        ``high`` (95 % over seeds), and ``share`` of the peer's bill with ``share_low`` and
-        ``share_high``.
-    """
-    euro = table.pivot(index="seed", columns="policy", values="euro")
-    rows = {}
-    for policy in euro:
-        saved = euro[peer] - euro[policy]
-        own, share = mean_interval(saved), mean_interval(saved / euro[peer])
-        told = {"euro": euro[policy].mean(), "saved": own.mean, "low": own.low, "high": own.high}
-        told |= {"share": share.mean, "share_low": share.low, "share_high": share.high}
-        rows[policy] = told
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy")
-
-
 # Other worlds ---------------------------------------------------------------------------
 
 #: Constants that are changed one at a time.
@@ -285,27 +257,4 @@ def checks(seeds: Sequence[int] = SEEDS, powers: Sequence[float] = (0.5, 1.0, 2.
             for policy in (ALWAYS, *CASCADES):
                 table = bill_of(policy, seed, part, check=replace(CHECK, power=power))
                 rows.append({"seed": seed, "power": power, "policy": policy} | summed(table))
-    return pd.DataFrame(rows)
-
-
-def misjudged(
-    seeds: Sequence[int] = SEEDS, believed: Sequence[float] = (0.5, 1.0, 2.0)
-) -> pd.DataFrame:
-    """Let cascades decide by a wrong power of the check, which has ``CHECK``'s.
-
-    Returns
-    -------
-    DataFrame
-        ``seed``, ``believed``, ``policy``, and as of :func:`.summed`.
-    """
-    rows = []
-    for seed in seeds:
-        part = world_of(seed).part("test")
-        bill = Bill(part)
-        for power in believed:
-            for policy in CASCADES:
-                found = chances_of(policy.split(", ")[1], seed, part)
-                rule = replace(CHECK, power=power)
-                table = bill.cascaded(found, CHECK, believed=rule)
-                rows.append({"seed": seed, "believed": power, "policy": policy} | summed(table))
     return pd.DataFrame(rows)

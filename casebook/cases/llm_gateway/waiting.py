@@ -7,7 +7,6 @@ The queue is :class:`casebook.serving.fair.Fair`, as the gateway uses it, run by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,33 +32,14 @@ TENANTS, RPS = 100, 20.0
 #: seconds after which an answer begins late.
 BEYOND, LARGE = 40.0, 5
 LATE = 2.0
-#: Times as long as others' are the answers of a tenant with long ones: of one small tenant that
-#: asks once a second, and of the largest one at its usual rate.
-LONG_SMALL, LONG_LARGE = 15.0, 4.0
-RUSHES = ("none", "beyond limits", "within limits", "long, small", "long, large")
-#: Slots of a provider that one tenant holds at most, where there is a cap.
-EACH = 16
-
-
-class Arm(NamedTuple):
-    """What stands before the provider: limits, a fair queue, weights by contract, a cap of slots.
-
-    The cap is a number of slots for each tenant.
-    """
-
-    limits: bool = False
-    fair: bool = False
-    contract: bool = False
-    each: int | None = None
-
-
-ARMS: Mapping[str, Arm] = {
-    "nothing": Arm(),
-    "limits": Arm(limits=True),
-    "fair queue": Arm(fair=True),
-    "both": Arm(limits=True, fair=True),
-    "both, by contract": Arm(limits=True, fair=True, contract=True),
-    "both, capped": Arm(limits=True, fair=True, each=EACH),
+RUSHES = ("none", "beyond limits", "within limits")
+#: What stands before the provider: limits, a fair queue, weights by contract.
+ARMS: Mapping[str, tuple[bool, bool, bool]] = {
+    "nothing": (False, False, False),
+    "limits": (True, False, False),
+    "fair queue": (False, True, False),
+    "both": (True, True, False),
+    "both, by contract": (True, True, True),
 }
 #: Public traces by the name that the page uses; seconds of each.
 TRACES = {"conversations": "azure_llm_conversation", "code": "azure_llm_code"}
@@ -89,38 +69,21 @@ def passed(requests: pd.DataFrame, shares: pd.Series, arm: str) -> pd.DataFrame:
         those below it).
     arm : str
     """
-    own = ARMS[arm]
-    lets = limited(requests, shares, RPS) if own.limits else np.ones(len(requests), bool)
-    weights = by_contract(shares) if own.contract else None
-    made = queued(requests[lets], SLOTS, own.fair, weights=weights, each=own.each)
+    limits, fair, contract = ARMS[arm]
+    lets = limited(requests, shares, RPS) if limits else np.ones(len(requests), bool)
+    weights = dict((len(shares) * shares).clip(lower=1.0)) if contract else None
+    made = queued(requests[lets], SLOTS, fair, weights=weights)
     return requests.assign(wait=pd.Series(made["wait"].to_numpy(), requests.index[lets]))
-
-
-def by_contract(shares: pd.Series) -> dict[str, float]:
-    """Return weights: 1 for the mean tenant and those below it, as many times for a larger one."""
-    return dict((len(shares) * shares).clip(lower=1.0))
-
-
-def lengthened(name: str, shares: pd.Series) -> dict[str, float]:
-    """Return by how much the answers of tenants are longer in one of ``RUSHES``."""
-    long = {
-        "long, small": (shares.index[-1], LONG_SMALL),
-        "long, large": (shares.idxmax(), LONG_LARGE),
-    }
-    return dict([long[name]]) if name in long else {}
 
 
 def added(name: str, shares: pd.Series) -> dict[str, float]:
     """Return the requests a second that each tenant adds in one of ``RUSHES``.
 
     Beyond limits, one small tenant adds ``BEYOND``, where it may ask one a second. Within limits,
-    the ``LARGE`` largest tenants ask four times as much as usual, which is what they may. A small
-    tenant with long answers asks once a second; a large one asks as usual.
+    the ``LARGE`` largest tenants ask four times as much as usual, which is what they may.
     """
-    if name in ("none", "long, large"):
+    if name == "none":
         return {}
-    if name == "long, small":
-        return {shares.index[-1]: 1.0}
     if name == "beyond limits":
         return {shares.index[-1]: BEYOND}
     if name == "within limits":
@@ -129,19 +92,10 @@ def added(name: str, shares: pd.Series) -> dict[str, float]:
 
 
 def minute(name: str, shares: pd.Series, seconds: int = 60, seed: int = 20) -> pd.DataFrame:
-    """Return a minute of a hundred tenants with one of ``RUSHES``.
-
-    Long answers come all the time, the other rushes in the middle third.
-    """
-    more, always = added(name, shares), name == "long, small"
-    made = arrivals(shares, RPS, seconds, seed, {} if always else more)
-    if always:  # a tenant that asks so all the time
-        whole = rush(more, 3 * seconds, seed)
-        both = [made, whole.assign(at=whole["at"] - seconds)]
-        made = pd.concat(both).sort_values("at", ignore_index=True)
+    """Return a minute of a hundred tenants with one of ``RUSHES`` in its middle third."""
+    made = arrivals(shares, RPS, seconds, seed, added(name, shares))
     drawn = np.random.default_rng((seed, 7)).lognormal(size=len(made))
-    times = made["tenant"].map(lengthened(name, shares)).fillna(1.0)
-    return made.assign(seconds=MEAN_S * times * np.exp(SPREAD * np.log(drawn) - SPREAD**2 / 2))
+    return made.assign(seconds=MEAN_S * np.exp(SPREAD * np.log(drawn) - SPREAD**2 / 2))
 
 
 def neighbours(
@@ -173,8 +127,7 @@ def neighbours(
         for name in rushes:
             traffic = minute(name, shares, seconds, seed)
             for arm in arms:
-                loud = added(name, shares) | lengthened(name, shares)
-                told = waits(passed(traffic, shares, arm), loud, seconds / 3)
+                told = waits(passed(traffic, shares, arm), added(name, shares), seconds / 3)
                 rows.append({"seed": seed, "rush": name, "arm": arm} | told)
     return pd.DataFrame(rows)
 
@@ -195,7 +148,7 @@ def waits(made: pd.DataFrame, rushing: Mapping[str, float], start: float) -> dic
     dict
         ``p50`` and ``p99`` of the others' waits (seconds), where a request that is refused waits
         for ever, ``late`` and ``refused`` (shares of theirs: over ``LATE`` seconds or refused),
-        ``own``, ``own_p99`` and ``own_refused`` (p50, p99 and share of those that rush).
+        ``own`` and ``own_refused`` (p50 and share of those that rush).
     """
     late = made[made["at"] >= start]
     loud = late["tenant"].isin([*rushing])
@@ -203,10 +156,8 @@ def waits(made: pd.DataFrame, rushing: Mapping[str, float], start: float) -> dic
     p50, p99 = np.quantile(others, [0.5, 0.99], method="inverted_cdf")
     told = {"p50": p50, "p99": p99, "late": (others > LATE).mean()}
     told["refused"] = np.isinf(others).mean()
-    if not len(own):
-        return told | dict.fromkeys(("own", "own_p99", "own_refused"), np.nan)
-    p50, p99 = np.quantile(own, [0.5, 0.99], method="inverted_cdf")
-    return told | {"own": p50, "own_p99": p99, "own_refused": np.isinf(own).mean()}
+    median = np.quantile(own, 0.5, method="inverted_cdf") if len(own) else np.nan
+    return told | {"own": median, "own_refused": np.isinf(own).mean() if len(own) else np.nan}
 
 
 def real_bursts(seeds: Sequence[int] = tuple(range(8))) -> pd.DataFrame:
@@ -235,7 +186,7 @@ def real_bursts(seeds: Sequence[int] = tuple(range(8))) -> pd.DataFrame:
                 both = pd.concat([calm, more.assign(tokens_out=drawn.to_numpy())])
                 both = both.sort_values("at", ignore_index=True)
                 both["seconds"] = MEAN_S * both["tokens_out"] / table["GeneratedTokens"].mean()
-                for arm in ("limits", "both", "both, capped"):
+                for arm in ("limits", "both"):
                     told = {"trace": trace, "seed": seed, "cv": _cv(calm["at"].diff())}
                     told |= {"alone": alone, "rush": kind, "arm": arm}
                     found = passed(both, shares, arm)
