@@ -60,7 +60,8 @@ def test_ways_to_read_days_that_sold_out_differ_as_they_must():
 
 def test_pooled_priors_save_what_new_cells_lose():
     cost = mean(studies.cold_start([SEED, 6]), "cost", "policy")
-    assert cost[ORACLE] < cost["pooled prior"] < cost["category mean"] < cost["own days"]
+    for prior in ("pooled prior", "category mean"):  # three stores do not tell which is better
+        assert 1.1 * cost[ORACLE] < cost[prior] < 0.9 * cost["own days"]
 
 
 def test_forecasts_behind_the_orders_are_scored_by_category():

@@ -136,7 +136,7 @@ def test_the_noise_of_a_day_is_a_variance(monkeypatch):
     open_ = plan.alive[WARM_UP:n] & ~plan.closed[WARM_UP:n, None]
     expected = np.nan_to_num(levels.expected[WARM_UP:n])
     ratio = (levels.wanted[WARM_UP:n] / np.maximum(expected, 1e-9))[open_ & (expected > 0.5)]
-    assert told == pytest.approx([ratio.var()], rel=0.1)  # its levels had no prior yet
+    assert told == pytest.approx([ratio.var()], rel=0.2)  # its levels had no prior yet
     assert told != pytest.approx([ratio.std()], rel=0.3)
 
 

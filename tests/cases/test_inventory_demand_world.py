@@ -302,7 +302,8 @@ def test_a_bad_row_is_refused_with_its_reason_and_a_good_one_is_not():
     assert result.quarantined.index.tolist() == [0, 1, 2, 3]
     assert len(result.accepted) == 2 and len(result.lines) == 4
     assert any("S99" in line and "master data" in line for line in result.lines)
-    for broken in (rows.drop(columns="sold"), rows.assign(sold="7"), rows.assign(day="monday")):
+    for broken in (rows.drop(columns="sold"), rows.assign(sold="many"), rows.assign(day="monday")):
         result = feed.accepted(broken, plan)
         assert result.accepted.empty and result.lines
+    assert (feed.accepted(rows.assign(sold="7"), plan).accepted["sold"] == 7).all()
     assert feed.accepted(rows.head(0), plan).accepted.empty
