@@ -136,9 +136,19 @@ def ladder(
     }
     few = enumerate(daily) if daily.shape[1] <= 10 else ()
     series = {"all": test, **{f"{item}": test & (cell == k) for k, item in few}}
+    return _billed(orders, wanted, series, (day + ahead[0] - cut) // 7, (short, over))
+
+
+def _billed(
+    orders: dict[str, np.ndarray],
+    wanted: np.ndarray,
+    series: dict[str, np.ndarray],
+    week: np.ndarray,
+    prices: tuple[float, float],
+) -> pd.DataFrame:
+    """Bill each rung's orders in whole units, over all series and over each of a few."""
     whole = {name: np.floor(np.maximum(units, 0) + 0.5) for name, units in orders.items()}
-    euro = {name: cost(wanted, units, short, over) for name, units in whole.items()}
-    rows, week = [], (day + ahead[0] - cut) // 7
+    euro, rows = {name: cost(wanted, units, *prices) for name, units in whole.items()}, []
     for name, item in product(orders, series):
         on = series[item]
         found = {"cost": euro[name][on].sum() / wanted[on].sum(), "orders": int(on.sum())}

@@ -84,13 +84,13 @@ class Filter:
 
     Examples
     --------
-    Two cells of one store want half more than usual, day after day:
+    Two cells of one store want half more than usual, day after day; some of it may be luck:
 
     >>> known = Filter([np.zeros(2, int), np.arange(2)], [0.9, 0.9], [0.3, 0.01], 50.0)
     >>> for _ in range(9):
     ...     known.learn(np.array([20.0, 20.0]), np.array([30.0, 30.0]))
     >>> np.exp(known.mean[0]).round(1).item()
-    1.5
+    1.4
     """
 
     def __init__(

@@ -137,7 +137,6 @@ def test_the_noise_of_a_day_is_a_variance(monkeypatch):
     expected = np.nan_to_num(levels.expected[WARM_UP:n])
     ratio = (levels.wanted[WARM_UP:n] / np.maximum(expected, 1e-9))[open_ & (expected > 0.5)]
     assert told == pytest.approx([ratio.var()], rel=0.2)  # its levels had no prior yet
-    assert told != pytest.approx([ratio.std()], rel=0.3)
 
 
 def test_a_way_that_drops_days_has_no_window_with_one():
@@ -567,8 +566,8 @@ def test_a_target_beyond_the_last_weeks_is_cut_and_told(sunday):
     made = run._sane(target, seen, notes)
     assert made[cell] == ABSURD * usual[cell] and made[young] < 2_000
     assert len(notes) == 2 and all("cut to" in note for note in notes)
-    others = np.delete(np.arange(len(target)), [cell, young])
-    np.testing.assert_array_equal(made[others], target[others])
+    both = [cell, young]
+    np.testing.assert_array_equal(np.delete(made, both), np.delete(target, both))
 
 
 def test_days_and_reports_that_cannot_be_are_refused(sunday):
