@@ -227,6 +227,15 @@ def test_the_trees_cover_their_level_on_rows_that_they_have_not_seen():
         order_trees.fit(X, units, plan, np.zeros(9000, bool), 0.8)
 
 
+def test_an_order_counts_from_the_plan_that_its_labels_were_counted_from():
+    rng = np.random.default_rng(0)
+    plan, late = np.full(6000, 0.2), np.arange(6000) % 2 == 0
+    X, units = rng.normal(size=(6000, 1)), rng.poisson(2.0, 6000)
+    model = order_trees.fit(X, units, plan, late, 0.8)
+    assert (units <= model.order(X, plan)).mean() == pytest.approx(0.857, abs=0.02)  # P(<= 3)
+    assert not model.order(X, plan * 0).any()
+
+
 def test_the_programme_chooses_what_worth_by_euro_would():
     rng = np.random.default_rng(2)
     demand = rng.poisson(rng.uniform(2, 30, 12)[:, None], (12, 50)).astype(float)
